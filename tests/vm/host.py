@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the rig needs of the host: packages, the preload library, network namespaces, leftovers."""
+
+import ctypes
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import image
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# file that shows that a package is there -> package
+NEEDED = {
+    "/usr/bin/linux.uml": "user-mode-linux",
+    "/usr/bin/mmdebstrap": "mmdebstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+    "/usr/sbin/mke2fs": "e2fsprogs",
+    "/usr/bin/gcc": "gcc",
+    "/usr/include/ptrace.h|/usr/include/x86_64-linux-gnu/sys/ptrace.h": "libc6-dev",
+    "/usr/sbin/ip|/usr/bin/ip": "iproute2",
+    "/usr/bin/setpriv": "util-linux",
+    "/usr/bin/journalctl": "systemd",
+    "/usr/bin/ssh": "openssh-client",
+}
+NEEDED_FOR_PRODUCT = {
+    "/usr/bin/meson": "meson",
+    "/usr/bin/ninja": "ninja-build",
+    "/usr/bin/pkg-config": "pkg-config",
+    "/usr/include/libcryptsetup.h": "libcryptsetup-dev",
+    "/usr/include/json-c/json.h": "libjson-c-dev",
+    "/usr/include/blkid/blkid.h": "libblkid-dev",
+    "/usr/include/libmount/libmount.h": "libmount-dev",
+    "/usr/include/libfdisk/libfdisk.h": "libfdisk-dev",
+    "/usr/include/x86_64-linux-gnu/curl/curl.h": "libcurl4-openssl-dev",
+    "/usr/include/openssl/ssl.h": "libssl-dev",
+    "/usr/include/systemd/sd-bus.h": "libsystemd-dev",
+    "/usr/include/libdevmapper.h": "libdevmapper-dev",
+    "/usr/include/ext2fs/ext2fs.h": "libext2fs-dev",
+}
+NEEDED_FOR_CLOUD = {
+    "/usr/sbin/dnsmasq": "dnsmasq-base",
+    "/usr/lib/python3/dist-packages/cryptography": "python3-cryptography",
+}
+# running as a program needs these; set when the product is there to be built
+NAMESPACE_PREFIX = "vmt-"
+PR_SET_PDEATHSIG = 1
+
+
+def ensure_packages(*tables, say=print):
+    """Install what is missing; asks nothing of apt when nothing is."""
+    missing = sorted({package for table in tables for files, package in table.items()
+                      if not any(os.path.exists(name) for name in files.split("|"))})
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise SystemExit("missing, and only root can install it: " + " ".join(missing))
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for command in (["apt-get", "-q", "update"],
+                    ["apt-get", "-q", "install", "-y", "--no-install-recommends", *missing]):
+        say("+ " + " ".join(command))
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def preload_library():
+    """Path of the compiled ptrace-xstate.c."""
+    source = HERE / "ptrace-xstate.c"
+    key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    path = image.cache_directory() / f"ptrace-xstate-{key}.so"
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}")
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", source, "-o", part],
+                       check=True)
+        part.rename(path)
+    return path
+
+
+def die_with_parent():
+    """Make the calling process end when its parent does, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class PlainNamespace:
+    """A network namespace with a tap device and nobody in it: for scenarios without a cloud."""
+
+    _numbers = itertools.count()
+    cloud = None
+    ca_pem = None
+
+    def __init__(self, tap):
+        self.name = f"{NAMESPACE_PREFIX}{os.getpid()}-{next(self._numbers)}"
+        self.tap = tap
+
+    def __enter__(self):
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.run(["ip", "link", "set", "lo", "up"], check=True)
+        self.run(["ip", "tuntap", "add", "dev", self.tap, "mode", "tap"], check=True)
+        self.run(["ip", "link", "set", self.tap, "up"], check=True)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["ip", "netns", "delete", self.name], stderr=subprocess.DEVNULL)
+
+    def popen(self, argv, **kw):
+        return subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, argv)], **kw)
+
+    def run(self, argv, **kw):
+        return subprocess.run(["ip", "netns", "exec", self.name, *map(str, argv)], **kw)
+
+
+def clear_leftovers(runs):
+    """Remove namespaces and working folders of runs whose process is gone.
+
+    runs: folder that holds the working folders, named PID-…
+    """
+    listing = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    for line in listing.splitlines():
+        match = re.match(rf"{NAMESPACE_PREFIX}(\d+)-", line)
+        if match and not os.path.exists(f"/proc/{match[1]}"):
+            subprocess.run(["ip", "netns", "delete", line.split()[0]])
+    for folder in runs.glob("*-*"):
+        pid = folder.name.split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and not (folder / "keep").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A machine: one User-Mode Linux process at a time, its disks, its console.
+
+The disks outlive the process, so power() can be called again after a power cut or a shutdown. The
+process is the first of a process namespace of its own: when it goes, all guest processes go.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import image
+
+LETTERS = "bcdefgh"  # UML has ubda..ubdh; ubda is the root disk
+CONSOLE_TAIL_LINES = 40
+
+
+class MachineError(Exception):
+    """The machine did not do what was asked."""
+
+
+def parse_size(text):
+    """Bytes of "512M", "2G" or a plain number."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]?)", str(text)).groups()
+    return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
+
+
+class Machine:
+    """What VM and Bare have in common.
+
+    name: unique in the rig, names the working folder
+    disks: {"data": "512M", …} in the order ubdb, ubdc, …; raw sparse files
+    """
+
+    def __init__(self, rig, name, disks, memory):
+        if len(disks) > len(LETTERS):
+            raise ValueError(f"at most {len(LETTERS)} disks besides the root disk")
+        self.rig = rig
+        self.name = name
+        self.memory = memory
+        self.workdir = pathlib.Path(rig.workdir) / name
+        self.share = self.workdir / "share"  # the guest sees it through hostfs
+        self.share.mkdir(parents=True)
+        self.console_file = self.workdir / "console"
+        self.console_file.touch()
+        self.root_cow = self.workdir / "root.cow"
+        self.disks = {}    # name -> image file on the host
+        self.devices = {}  # name -> device in the guest
+        self.process = None
+        self._descriptors = ()
+        for letter, (disk, size) in zip(LETTERS, disks.items()):
+            path = self.workdir / f"{disk}.img"
+            with open(path, "wb") as file:
+                file.truncate(parse_size(size))
+            self.disks[disk] = path
+            self.devices[disk] = f"/dev/ubd{letter}"
+
+    # -- power
+
+    def power(self, arguments, serial):
+        """Start the kernel; arguments are added to its command line.
+
+        serial: two descriptors, what the guest reads from its ttyS0 and what it writes there to
+        """
+        if self.is_running():
+            raise MachineError(f"{self.name} runs already")
+        command = [
+            # dies with us, takes all of the guest's processes along
+            "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child=KILL", "--",
+            "linux.uml", f"mem={self.memory}", f"umid={self.name}", f"uml_dir={self.workdir}",
+            "noreboot", f"hostfs={self.share}", "con=null", "con0=fd:0,fd:1", "ssl=null",
+            f"ubda={self.root_cow},{self.rig.base_image}",
+            *(f"{pathlib.Path(device).name}={self.disks[disk]}"
+              for disk, device in self.devices.items()),
+            f"ssl0=fd:{serial[0]},fd:{serial[1]}",
+            *([f"vec0:transport=tap,ifname={self.rig.tap},depth=128,gro=1"]
+              if self.rig.tap else []),
+            "root=/dev/ubda", "rw", "panic=-1", *arguments]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.workdir),
+                       "TMPDIR": "/dev/shm", "LD_PRELOAD": str(self.rig.preload)}
+        with open(self.console_file, "ab") as console:
+            console.write(b"\n@@vmtest power on\n")
+            console.flush()
+            self.process = self.rig.popen_in_namespace(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
+                env=environment, pass_fds=sorted(set(serial)))
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def power_cut(self):
+        """Pull the plug: writes that the guest's driver has completed stay, all else is gone."""
+        if self.process is None:
+            return
+        for pid in self._kernel_pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with open(self.console_file, "ab") as console:
+            console.write(b"\n@@vmtest power cut\n")
+
+    def _kernel_pids(self):
+        """Children of the process we started: the UML kernel; its death ends its namespace."""
+        try:
+            path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+            return [int(pid) for pid in pathlib.Path(path).read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def power_cut_after(self, seconds):
+        """A power cut that happens while the caller goes on; join() the returned thread."""
+        timer = threading.Timer(seconds, self.power_cut)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def wait_off(self, timeout=60):
+        """Wait until the kernel has ended by itself."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"{self.name} is still up after {timeout} s") from None
+
+    # -- console
+
+    def console(self):
+        """All that the machine has printed since the rig made it."""
+        return self.console_file.read_text(errors="replace").replace("\r\n", "\n")
+
+    def console_since_power_on(self):
+        return self.console().rpartition("@@vmtest power on\n")[2]
+
+    def printed(self):
+        """What wait_console() looks at."""
+        return self.console_since_power_on()
+
+    def wait_console(self, pattern, timeout=60):
+        """Wait for a regular expression in what this power cycle has printed; the match."""
+        end = time.monotonic() + timeout
+        while True:
+            running = self.is_running()
+            match = re.search(pattern, self.printed(), re.MULTILINE)
+            if match:
+                return match
+            if not running:
+                raise MachineError(f"{self.name} went off without printing {pattern!r}")
+            if time.monotonic() > end:
+                raise MachineError(f"{self.name} did not print {pattern!r} in {timeout} s")
+            time.sleep(0.02)
+
+    # -- reports
+
+    def report(self):
+        """What a person wants to see when a scenario failed."""
+        tail = "\n".join(self.console().splitlines()[-CONSOLE_TAIL_LINES:])
+        return f"-- console of {self.name}\n{tail}\n"
+
+    def clean_up(self):
+        self.power_cut()
