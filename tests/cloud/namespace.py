@@ -140,7 +140,11 @@ class Namespace:
         self._warden.stdout.readline()
         self._warden.stdout.close()
         own = f"/etc/netns/{self.name}"
-        os.makedirs(own)
+        while not os.path.isdir(own):  # another warden may remove an empty /etc/netns just now
+            try:
+                os.makedirs(own)
+            except FileNotFoundError:
+                pass
         with open(f"{own}/resolv.conf", "w") as f:
             f.write(f"nameserver {PLATFORM}\noptions timeout:1 attempts:2\n")
         _ip("netns", "add", self.name)
@@ -223,7 +227,8 @@ class Namespace:
 
     def _start_dhcp(self) -> None:
         self._dnsmasq("dhcp", "--port=0", f"--interface={self.tap}", "--leasefile-ro",
-                      "--dhcp-authoritative", "--no-ping",
+                      "--dhcp-authoritative", "--no-ping", "--dhcp-sequential-ip",
+                      "--dhcp-ignore-clid",  # initramfs and system are one machine: one address
                       f"--dhcp-range={GUEST},10.0.0.20,255.255.255.0,12h",
                       f"--dhcp-option=option:router,{GATEWAY}",
                       f"--dhcp-option=option:dns-server,{PLATFORM}")
