@@ -11,6 +11,7 @@
 
 #define KEY_REFERENCE_MAX_BYTES 8192 /* JSON text; a 4096-bit wrapped passphrase is 683 letters */
 #define KEY_WRAPPED_MAX_LETTERS 1366 /* base64url of 1024 bytes: an 8192-bit RSA key */
+#define KEY_PATH_MAX_BYTES      1024 /* keeps the whole text below KEY_REFERENCE_MAX_BYTES */
 
 enum key_provider {
 	KEY_PROVIDER_KEYVAULT,
