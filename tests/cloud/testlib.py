@@ -18,6 +18,7 @@ from typing import Any, Optional
 from namespace import PYTHON, Namespace
 
 VERSION = "7.4"
+READ_MAX_BYTES = 1024 * 1024  # of one answer
 
 
 @dataclass
@@ -94,7 +95,11 @@ def _ask(ca_pem: str, method: str, url: str, headers: dict, body: Any, timeout: 
         connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), data,
                            headers)
         answer = connection.getresponse()
-        text = answer.read(1024 * 1024).decode("utf-8", "replace")
+        content = answer.read(READ_MAX_BYTES)
+        wanted = int(answer.getheader("Content-Length") or len(content))
+        if len(content) < min(wanted, READ_MAX_BYTES):
+            raise http.client.IncompleteRead(content)
+        text = content.decode("utf-8", "replace")
         return {"status": answer.status, "headers": {k.lower(): v for k, v in answer.getheaders()},
                 "text": text}
     except (OSError, http.client.HTTPException) as e:
