@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/crypttab.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "boot/table.h"
+
+/* Order of the fields. Source: crypttab(5). */
+enum { FIELD_NAME, FIELD_DEVICE, FIELD_KEY, FIELD_OPTIONS };
+
+void crypttab_entries_clear(struct crypttab_entries *entries)
+{
+	for (size_t i = 0; i < entries->n; i++) {
+		free(entries->entries[i].name);
+		free(entries->entries[i].device);
+		free(entries->entries[i].header);
+	}
+	free(entries->entries);
+	*entries = (struct crypttab_entries){ 0 };
+}
+
+/* the value of header=… in a comma-separated list, or nothing */
+static struct table_field find_header(const struct table_line *line)
+{
+	static const char option[] = "header=";
+	struct table_field none = { NULL, 0 };
+	const char *at, *end;
+
+	if (line->n <= FIELD_OPTIONS)
+		return none;
+	at = line->fields[FIELD_OPTIONS].at;
+	end = at + line->fields[FIELD_OPTIONS].size;
+	while (at < end) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		size_t size = (size_t)((comma ? comma : end) - at);
+
+		if (size > strlen(option) && strncmp(at, option, strlen(option)) == 0)
+			return (struct table_field){ at + strlen(option), size - strlen(option) };
+		at += size + 1;
+	}
+	return none;
+}
+
+static int take_entry(const struct table_line *line, struct crypttab_entries *entries)
+{
+	struct table_field header = find_header(line);
+	struct crypttab_entry *larger, *entry;
+
+	larger = reallocarray(entries->entries, entries->n + 1, sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	entries->entries = larger;
+	entry = &larger[entries->n++];
+	*entry = (struct crypttab_entry){
+		.name = table_field_decode(&line->fields[FIELD_NAME]),
+		.device = table_field_decode(&line->fields[FIELD_DEVICE]),
+		.header = header.at ? table_field_decode(&header) : NULL,
+	};
+	return entry->name && entry->device && (entry->header || !header.at) ? 0 : -ENOMEM;
+}
+
+static int read_text(const char *path, char **ret_path, char **ret_text)
+{
+	int r = table_read(path, CRYPTTAB_MAX_BYTES, ret_path, ret_text);
+
+	return r == -EBADMSG || r == -EFBIG ? CRYPTTAB_E_MALFORMED : r;
+}
+
+/**
+ * crypttab_read() - all entries
+ * @ret: free with crypttab_entries_clear()
+ *
+ * Return: 0 (also when there is no such file), CRYPTTAB_E_MALFORMED or -errno.
+ */
+int crypttab_read(const char *path, struct crypttab_entries *ret)
+{
+	_cleanup_(freep) char *own_path = NULL, *text = NULL;
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
+	struct table_line line = { 0 };
+	int r;
+
+	r = read_text(path, &own_path, &text);
+	if (r != 0)
+		return r;
+	for (const char *at = text; table_next(&at, &line);) {
+		if (line.n <= FIELD_DEVICE)
+			continue;
+		r = take_entry(&line, &entries);
+		if (r < 0)
+			return r;
+	}
+	*ret = entries;
+	entries = (struct crypttab_entries){ 0 };
+	return 0;
+}
+
+/* systemd reads fields as they stand, Debian's scripts decode them: so nothing that would need an
+ * escape */
+static bool is_plain(const char *text, const char *refused)
+{
+	if (*text == '\0' || *text == '#')
+		return false;
+	for (; *text; text++)
+		if ((unsigned char)*text <= ' ' || *text == 0x7f || strchr(refused, *text))
+			return false;
+	return true;
+}
+
+static bool is_same_device(const char *a, const char *b)
+{
+	static const char by_uuid[] = "/dev/disk/by-uuid/";
+	const char *uuids[2];
+	size_t sizes[2];
+
+	for (int i = 0; i < 2; i++) {
+		const char *text = i == 0 ? a : b;
+
+		uuids[i] = table_tag_value(text, "UUID", &sizes[i]);
+		if (!uuids[i] && strncmp(text, by_uuid, strlen(by_uuid)) == 0) {
+			uuids[i] = text + strlen(by_uuid);
+			sizes[i] = strlen(uuids[i]);
+		}
+	}
+	if (uuids[0] && uuids[1])
+		return sizes[0] == sizes[1] && strncasecmp(uuids[0], uuids[1], sizes[0]) == 0;
+	return strcmp(a, b) == 0;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static int find(const char *text, const struct crypttab_entry *entry, bool *ret_is_there)
+{
+	struct table_line line = { 0 };
+
+	*ret_is_there = false;
+	for (const char *at = text; table_next(&at, &line);) {
+		_cleanup_(crypttab_entries_clear) struct crypttab_entries found = { 0 };
+		int r;
+
+		if (line.n <= FIELD_DEVICE ||
+		    !table_field_is(&line.fields[FIELD_NAME], entry->name))
+			continue;
+		r = take_entry(&line, &found);
+		if (r < 0)
+			return r;
+		if (!is_same_device(found.entries[0].device, entry->device) ||
+		    !is_same_text(found.entries[0].header, entry->header))
+			return CRYPTTAB_E_TAKEN;
+		*ret_is_there = true;
+	}
+	return 0;
+}
+
+/**
+ * crypttab_add_text() - add one line at the end
+ * @text:  the table
+ * @entry: name, device and header; none may need an escape, and a header no comma
+ * @ret:   the new table, equal to @text when the entry stands there; owned by the caller
+ *
+ * A text without a last newline stays one, so that crypttab_remove_text() can give back every byte.
+ *
+ * Return: 0, CRYPTTAB_E_TAKEN (the name has another device or header), -EINVAL or -ENOMEM.
+ * Source: crypttab(5); nofail, noauto and header= are known to systemd and to Debian's scripts.
+ */
+int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char **ret)
+{
+	size_t size = strlen(text);
+	bool is_whole = size == 0 || text[size - 1] == '\n', is_there;
+	char *copy;
+	int r;
+
+	if (!is_plain(entry->name, "/\\") || !is_plain(entry->device, "\\") ||
+	    (entry->header && !is_plain(entry->header, ",\\")))
+		return -EINVAL;
+	r = find(text, entry, &is_there);
+	if (r != 0)
+		return r;
+	if (!is_there)
+		return text_format(ret, "%s%s%s %s none luks,noauto,nofail%s%s%s", text,
+				   is_whole ? "" : "\n", entry->name, entry->device,
+				   entry->header ? ",header=" : "",
+				   entry->header ? entry->header : "", is_whole ? "\n" : "");
+	copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	*ret = copy;
+	return 0;
+}
+
+/**
+ * crypttab_remove_text() - drop every line with this name
+ * @ret: the new table, equal to @text when there is none; owned by the caller
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int crypttab_remove_text(const char *text, const char *name, char **ret)
+{
+	struct table_line line = { 0 };
+	char *left = malloc(strlen(text) + 1), *out = left;
+
+	if (!left)
+		return -ENOMEM;
+	for (const char *at = text; table_next(&at, &line);) {
+		size_t size = line.size + line.ending_bytes;
+
+		if (line.n > FIELD_DEVICE && table_field_is(&line.fields[FIELD_NAME], name)) {
+			/* the last line, without an end of its own: the newline before it is ours
+			 * too */
+			if (line.ending_bytes == 0 && out > left)
+				out--;
+			continue;
+		}
+		memcpy(out, line.at, size);
+		out += size;
+	}
+	*out = '\0';
+	*ret = left;
+	return 0;
+}
+
+/**
+ * crypttab_add() - add the entry of a volume to the file
+ * @path: made with mode 0600 if absent; replaced whole
+ *
+ * Return: 0 (also when it stands there already), CRYPTTAB_E_MALFORMED, CRYPTTAB_E_TAKEN, -EINVAL or
+ * -errno
+ * (-EROFS on a read-only /etc); on any but 0 the file is as before.
+ */
+int crypttab_add(const char *path, const struct crypttab_entry *entry)
+{
+	_cleanup_(freep) char *own_path = NULL, *text = NULL, *changed = NULL;
+	int r;
+
+	r = read_text(path, &own_path, &text);
+	if (r != 0)
+		return r;
+	r = crypttab_add_text(text, entry, &changed);
+	if (r != 0 || strcmp(text, changed) == 0)
+		return r;
+	return file_write_atomic(own_path, changed, strlen(changed), 0600);
+}
+
+/**
+ * crypttab_remove() - take the entry of a volume out of the file
+ *
+ * A file of which nothing is left is removed: before our entry there was none.
+ *
+ * Return: 0 (also when there is no such entry), CRYPTTAB_E_MALFORMED or -errno.
+ */
+int crypttab_remove(const char *path, const char *name)
+{
+	_cleanup_(freep) char *own_path = NULL, *text = NULL, *changed = NULL;
+	int r;
+
+	r = read_text(path, &own_path, &text);
+	if (r != 0)
+		return r;
+	r = crypttab_remove_text(text, name, &changed);
+	if (r < 0 || strcmp(text, changed) == 0)
+		return r;
+	if (changed[0] == '\0')
+		return file_remove_durably(own_path);
+	return file_write_atomic(own_path, changed, strlen(changed), 0600);
+}
