@@ -73,7 +73,7 @@ class Cloud:
             vault = self.vaults.get(request.host)
             return vault.answer(request, fault) if vault else Answer(404)
         if fault:
-            return Metadata._fault(fault)
+            return Metadata.spoiled(fault)
         if request.service == "login":
             return self.identity.login(request, fault)
         if request.service == "management":
@@ -119,8 +119,8 @@ class Cloud:
     def do_faults(self) -> list[dict]:
         return self.faults.dump()
 
-    def do_stop(self, what: str) -> None:
-        self.listeners[what].stop()
+    def do_stop(self, what: str, silently: bool = False) -> None:
+        self.listeners[what].stop(silently)
 
     def do_start(self, what: str) -> None:
         self.listeners[what].start()

@@ -103,9 +103,9 @@ class Client:
         """All faults with their hits."""
         return self("faults")
 
-    def stop(self, what: str) -> None:
-        """From now on connections to `vault`, `imds` or `login` are refused."""
-        self("stop", what=what)
+    def stop(self, what: str, silently: bool = False) -> None:
+        """From now on connections to `vault`, `imds` or `login` are refused, or get no answer."""
+        self("stop", what=what, silently=silently)
 
     def start(self, what: str) -> None:
         self("start", what=what)

@@ -16,7 +16,7 @@ from typing import Any, Optional
 # action: what a client sees. Parameters in brackets.
 ACTIONS = {
     # answers in the service's own words
-    "status": "status code with the service's usual body [status, headers, body]",
+    "status": "status code with the service's usual body [status, headers, body, retry_after]",
     "unauthorized": "401 with a fresh challenge, although the token is good",
     "wrong-resource": "401 whose challenge names a foreign audience [resource]",
     "claims": "401 insufficient_claims (continuous access evaluation)",

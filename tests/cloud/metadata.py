@@ -15,7 +15,7 @@ VERSIONS = ["2017-04-02", "2018-02-01", "2018-10-01", "2019-06-01", "2020-06-01"
             "2021-01-01", "2021-02-01", "2021-11-01", "2021-12-13", "2023-07-01", "2023-11-15",
             "2024-03-15", "2024-07-17", "2025-04-07"]
 
-ERRORS = {400: "invalid_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
           410: "gone", 429: "too_many_requests", 500: "server_error", 503: "service_unavailable"}
 
 _VM = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.Compute"
@@ -91,7 +91,7 @@ class Metadata:
 
     def answer(self, request: Request, fault: Optional[Fault]) -> Answer:
         if fault and fault.action != "token":
-            return self._fault(fault)
+            return self.spoiled(fault)
         if request.method != "GET":
             return error(405, "method_not_allowed", "The method is not allowed.", Allow="GET")
         if (request.headers.get("Metadata") or "").lower() != "true":
@@ -142,12 +142,15 @@ class Metadata:
         return Answer(200, str(node).encode(), {"Content-Type": "text/plain; charset=utf-8"})
 
     @staticmethod
-    def _fault(fault: Fault) -> Answer:
+    def spoiled(fault: Fault) -> Answer:
+        """What a fault makes of an answer: an error in this service's words."""
         given = fault.with_
         if fault.action == "identity-not-found":
             return error(400, "invalid_request", "Identity not found")
         status = given.get("status", 429 if fault.action == "throttled" else
                            404 if fault.action == "not-found" else 500)
+        if fault.action == "unauthorized":
+            status = 401
         answer = error(status, ERRORS.get(status, "server_error"), f"Fault: {status}")
         if "body" in given:
             answer.body = given["body"]

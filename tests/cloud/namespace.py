@@ -45,12 +45,14 @@ class _Cloud(control.Client):
         self._namespace = namespace
         self.absent: set[str] = set()  # names that DNS denies although they exist
 
-    def stop(self, what: str) -> None:
-        """`vault`, `imds`, `login`: connections are refused; `dns`, `dhcp`: nobody listens."""
+    def stop(self, what: str, silently: bool = False) -> None:
+        """`vault`, `imds`, `login`: connections are refused, or with `silently` never answered
+        (a client runs into its timeout); `dns`, `dhcp`: nobody listens.
+        """
         if what in ("dns", "dhcp"):
             self._namespace._end(what)
         else:
-            super().stop(what)
+            super().stop(what, silently)
 
     def start(self, what: str) -> None:
         if what == "dns":

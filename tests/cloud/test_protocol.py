@@ -4,6 +4,7 @@
 All run against one cloud, one after the other; each begins without faults, with a fresh log.
 """
 import base64
+import concurrent.futures
 import json
 import time
 
@@ -386,12 +387,30 @@ def test_outages(ns: Namespace, ask: Caller) -> None:
         ns.cloud.start(what)
         r = ask.metadata("versions") if what == "imds" else ask.vault("GET", "/secrets")
         same((what, r.status), (what, 200))
+    for what in ("vault", "imds"):
+        ns.cloud.stop(what, silently=True)
+        url = "https://kv1.vault.azure.net/" if what == "vault" else "http://169.254.169.254/"
+        same((what, ask.raw("GET", url, timeout=1).failure), (what, "TimeoutError"))
+        ns.cloud.start(what)
+        assert ask.raw("GET", url).status
     ns.cloud.unname("kv1")
     same(ask.vault("GET", "/secrets").failure, "NoName")
     same(ask.vault("GET", "/secrets", host="kv-far").status, 200)
     ns.cloud.unname()
     same(ask.vault("GET", "/secrets").status, 200)
     same(ask.vault("GET", "/secrets", host="never-made").failure, "NoName")
+
+
+def test_many_at_once(ns: Namespace, ask: Caller) -> None:
+    """A machine with many volumes asks for all keys in parallel."""
+    callers = [Caller(ns) for _ in range(16)]
+    wrapped = ask.vault("POST", "/keys/kek1/wrapkey", {"alg": "RSA-OAEP-256", "value": "YWJj"}).json
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda c: c.vault("POST", "/keys/kek1/unwrapkey", {
+            "alg": "RSA-OAEP-256", "value": wrapped["value"]}), callers))
+    same([r.json["value"] for r in replies], ["YWJj"] * 16)
+    for caller in callers:
+        caller.close()
 
 
 def test_metadata_faults(ns: Namespace, ask: Caller) -> None:

@@ -51,6 +51,10 @@ class Caller:
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._tokens: dict[str, str] = {}
 
+    def close(self) -> None:
+        with self._process:  # closes the pipes and waits
+            pass
+
     def raw(self, method: str, url: str, headers: Optional[dict] = None, body: Any = None,
             timeout: float = 10) -> Reply:
         self._process.stdin.write(json.dumps([method, url, headers or {}, body, timeout]) + "\n")

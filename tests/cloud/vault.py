@@ -260,17 +260,15 @@ class Vault:
                   "being-deleted": lambda: refusal.being_deleted(kind, name)}
         if action in simple:
             raise simple[action]()
+        later = {header: str(given[name]) for name, header in (
+            ("retry_after", "Retry-After"), ("retry_after_ms", "retry-after-ms"))
+            if given.get(name) is not None}
         if action == "throttled":
-            answer = refusal.throttled().answer
-            if given.get("retry_after") is not None:
-                answer.headers["Retry-After"] = str(given["retry_after"])
-            if given.get("retry_after_ms") is not None:
-                answer.headers["retry-after-ms"] = str(given["retry_after_ms"])
-            return answer
+            return Answer(429, refusal.throttled().answer.body, later)
         status = given.get("status", 500)
         code = {400: "BadParameter", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound",
                 408: "RequestTimeout", 409: "Conflict", 429: "Throttled", 503: "ServiceUnavailable",
                 504: "GatewayTimeout"}.get(status, "InternalServerError")
         body = given.get("body", {"error": {"code": code, "message": f"Fault: {status}"}})
         return Answer(status, body.encode() if isinstance(body, str) else body,
-                      dict(given.get("headers", {})))
+                      {**later, **given.get("headers", {})})

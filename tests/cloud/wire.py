@@ -275,6 +275,7 @@ class Listener:
             self.context.sni_callback = self.choose
         self.open: set[socket.socket] = set()
         self._server: Optional[Server] = None
+        self._deaf: list[socket.socket] = []
 
     def choose(self, connection: ssl.SSLObject, name: Optional[str], _: Any) -> Optional[int]:
         """The TLS server name decides over the certificate, or that there is none."""
@@ -294,13 +295,15 @@ class Listener:
     def start(self) -> None:
         if self._server:
             return
+        while self._deaf:
+            self._deaf.pop().close()
         server = Server(self.address, Handler)
         server.listener = self
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
         self._server = server
 
-    def stop(self) -> None:
-        """From now on connections are refused; those that are open are reset."""
+    def stop(self, silently: bool = False) -> None:
+        """From now on connections are refused, or silently ignored; those that are open are reset."""
         server, self._server = self._server, None
         if not server:
             return
@@ -312,6 +315,24 @@ class Listener:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+        if silently:
+            self._ignore()
+
+    def _ignore(self) -> None:
+        """A listener that never accepts and whose queue is full: the kernel drops further SYNs."""
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        deaf.bind(self.address)
+        deaf.listen(0)
+        self._deaf = [deaf]
+        while True:
+            filler = socket.socket()
+            self._deaf.append(filler)
+            filler.settimeout(0.2)
+            try:
+                filler.connect(self.address)
+            except TimeoutError:
+                return
 
 
 def _linger_zero(connection: socket.socket) -> None:
