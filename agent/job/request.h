@@ -54,3 +54,7 @@ void request_problems_clear(struct request_problems *problems);
  * Unknown names are problems too. Returns 0 (also with problems: then *ret is NULL) or -errno. */
 int request_from_json(struct json_object *object, struct request **ret, struct request_problems *problems);
 int request_to_json(const struct request *request, struct json_object **ret);
+
+const char *request_kind_to_string(enum request_kind kind);
+bool request_is_snapshot_name(const char *text);
+bool request_may_overlap(const struct request *a, const struct request *b);
