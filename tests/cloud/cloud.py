@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A cloud to test against: vaults, identity and instance metadata at their real names and addresses.
+"""A cloud to test against: vaults, identity, instance metadata at their real names and addresses.
 
 Meant to run inside a network namespace that has those addresses (namespace.py makes one). Nothing
 in it is for production: all secrets are readable through the control socket.
@@ -84,8 +84,9 @@ class Cloud:
         """As much of the resource manager as `az login --identity` asks for."""
         scheme, _, token = (request.headers.get("Authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not self.tokens.check(token):
-            return Answer(401, {"error": {"code": "AuthenticationFailed"}}, {
-                "WWW-Authenticate": f'Bearer authorization_uri="https://{LOGIN_HOSTS[1]}/{TENANT}"'})
+            login = f"https://{LOGIN_HOSTS[1]}/{TENANT}"
+            return Answer(401, {"error": {"code": "AuthenticationFailed"}},
+                          {"WWW-Authenticate": f'Bearer authorization_uri="{login}"'})
         parts = [p for p in request.path.split("/") if p]
         if parts == ["tenants"]:
             return Answer(200, {"value": [{"id": f"/tenants/{TENANT}", "tenantId": TENANT}]})

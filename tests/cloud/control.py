@@ -92,7 +92,7 @@ class Client:
     # misbehaviour
 
     def fault(self, action: str, **given: Any) -> int:
-        """Let requests go wrong; actions and filters are listed in faults.py. Returns its number."""
+        """Let requests go wrong; faults.py lists actions and filters. Returns its number."""
         return self("fault", action=action, **given)
 
     def clear(self, number: Optional[int] = None) -> None:
@@ -124,7 +124,7 @@ class Client:
         return self("instance", **compute)
 
     def identity(self, **settings: Any) -> dict:
-        """The machine's identities: `system`, `user` (names), `lifetime` in seconds, `principals`."""
+        """The machine's identities: `system`, `user` (names), `lifetime`, `principals`."""
         return self("identity", **settings)
 
     def state(self) -> dict:

@@ -56,7 +56,7 @@ ACTIONS = {
 
 @dataclass
 class Fault:
-    """One fault as given, with its hits. `apply`: do what was asked, then misbehave (a lost reply)."""
+    """One fault as given, with its hits. `apply`: do what was asked, then lose the answer."""
     id: int
     action: str
     service: Optional[str] = None

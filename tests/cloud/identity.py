@@ -38,8 +38,9 @@ def managed_identity(name: str, system: bool = False) -> dict[str, str]:
         return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{part}.{name}.vmcrypt.example"))
     kind = ("Microsoft.Compute/virtualMachines" if system
             else "Microsoft.ManagedIdentity/userAssignedIdentities")
+    group = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/rg1"
     return {"name": name, "client_id": guid("client"), "object_id": guid("object"),
-            "msi_res_id": f"/subscriptions/{SUBSCRIPTION}/resourcegroups/rg1/providers/{kind}/{name}"}
+            "msi_res_id": f"{group}/providers/{kind}/{name}"}
 
 
 class Tokens:

@@ -15,8 +15,9 @@ VERSIONS = ["2017-04-02", "2018-02-01", "2018-10-01", "2019-06-01", "2020-06-01"
             "2021-01-01", "2021-02-01", "2021-11-01", "2021-12-13", "2023-07-01", "2023-11-15",
             "2024-03-15", "2024-07-17", "2025-04-07"]
 
-ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
-          410: "gone", 429: "too_many_requests", 500: "server_error", 503: "service_unavailable"}
+ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "forbidden",
+          404: "not_found", 405: "method_not_allowed", 410: "gone",
+          429: "too_many_requests", 500: "server_error", 503: "service_unavailable"}
 
 _VM = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.Compute"
 

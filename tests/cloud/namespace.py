@@ -5,7 +5,7 @@
         ns.cloud.fault("throttled", service="vault", count=3)
         ns.run(["curl", "--cacert", ns.ca_pem, "https://kv1.vault.azure.net/healthstatus"])
 
-Nothing outside it is touched, so that many can exist side by side, each with the same real addresses.
+Nothing outside it is touched, so many can exist side by side, each with the same real addresses.
 A warden process ends everything in the namespace when the test lets go of it, whether the `with`
 block ends or the test is killed.
 """
@@ -82,7 +82,7 @@ class _Cloud(control.Client):
 
 
 class Namespace:
-    """A network namespace with the cloud in it: vault, identity, DNS, DHCP; nothing else is touched."""
+    """A network namespace with the cloud in it: vault, identity, DNS, DHCP; nothing beyond."""
 
     def __init__(self, workdir: str, tap: Optional[str] = None,
                  state: Optional[str] = None) -> None:
@@ -248,7 +248,7 @@ def _unlink(path: str) -> None:
 
 
 def _warden(name: str) -> None:
-    """Wait until the test lets go (end of file), then clear the namespace and what belongs to it."""
+    """Wait until the test lets go (end of file), then remove the namespace and all in it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     print("ready", flush=True)

@@ -33,9 +33,9 @@ def not_found(kind: str, name: str) -> Refusal:
     noun = kind[:-1]
     article = "A" if noun in ("secret", "key") else "An"
     return Refusal(404, f"{noun.capitalize()}NotFound",
-                   f"{article} {noun} with (name/id) {name} was not found in this key vault. If you "
-                   f"recently deleted this {noun} you may be able to recover it using the correct "
-                   f"recovery command. {_HELP}2125182")
+                   f"{article} {noun} with (name/id) {name} was not found in this key vault. If "
+                   f"you recently deleted this {noun} you may be able to recover it using the "
+                   f"correct recovery command. {_HELP}2125182")
 
 
 def deleted_not_found(kind: str, name: str) -> Refusal:
@@ -45,8 +45,8 @@ def deleted_not_found(kind: str, name: str) -> Refusal:
 
 def conflict(kind: str, name: str) -> Refusal:
     noun = kind[:-1].capitalize()
-    return Refusal(409, "Conflict", f"{noun} {name} is currently in a deleted but recoverable state, "
-                   "and its name cannot be reused; in this state, the "
+    return Refusal(409, "Conflict", f"{noun} {name} is currently in a deleted but recoverable "
+                   "state, and its name cannot be reused; in this state, the "
                    f"{kind[:-1]} can only be recovered or purged.", "ObjectIsDeletedButRecoverable")
 
 
@@ -75,8 +75,9 @@ def operation_forbidden(operation: str) -> Refusal:
 
 
 def purge_protected(vault: str) -> Refusal:
-    return Refusal(403, "Forbidden", "Operation \"purge\" is not allowed because purge protection is "
-                   f"enabled for vault {vault}.", "ForbiddenByPurgeProtection")
+    """Status as documented; the words and the inner code are not from a recording."""
+    return Refusal(403, "Forbidden", "Operation \"purge\" is not allowed because purge protection "
+                   f"is enabled for vault {vault}.", "ForbiddenByPurgeProtection")
 
 
 def throttled() -> Refusal:

@@ -197,7 +197,7 @@ class Vault:
                                     claims, self.login)
 
     def _authenticate(self, request: Request) -> dict:
-        """The claims of the bearer token. Codes other than AKV10000, 10022, 10032 are not recorded."""
+        """The claims of the bearer token; the words of AKV10046 are not from a recording."""
         scheme, _, token = (request.headers.get("Authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise self._challenge(CHALLENGES["unauthorized"])
@@ -211,7 +211,7 @@ class Vault:
         if claims["tid"] != TENANT:
             raise self._challenge("AKV10032: Invalid issuer.")
         if claims["exp"] <= time.time():
-            raise self._challenge("AKV10001: The token has expired.")
+            raise self._challenge("Error validating token: IDX10223")
         return claims
 
     def _forbidden(self, how: str, request: Request, claims: Optional[dict],

@@ -303,7 +303,7 @@ class Listener:
         self._server = server
 
     def stop(self, silently: bool = False) -> None:
-        """From now on connections are refused, or silently ignored; those that are open are reset."""
+        """From now on connections are refused, or silently ignored; open ones are reset."""
         server, self._server = self._server, None
         if not server:
             return
