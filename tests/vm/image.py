@@ -32,12 +32,21 @@ MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", 
           "e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "mdcheck_start.timer",
           "mdcheck_continue.timer", "mdmonitor-oneshot.timer", "xfs_scrub_all.timer",
           "getty@tty1.service", "console-getty.service", "serial-getty@ttyS0.service",
-          "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
-          "systemd-firstboot.service", "systemd-pstore.service", "systemd-networkd-wait-online.service",
+          "getty-static.service", "systemd-logind.service", "systemd-update-utmp.service",
+          "systemd-update-utmp-runlevel.service", "systemd-firstboot.service",
+          "systemd-pstore.service", "systemd-networkd-wait-online.service",
+          "systemd-network-generator.service", "systemd-binfmt.service",
+          "systemd-user-sessions.service", "proc-sys-fs-binfmt_misc.automount",
           "networking.service", "keyboard-setup.service", "console-setup.service",
-          "mdadm-shutdown.service", "hwclock.service", "dev-hugepages.mount", "getty-static.service",
-          "rc-local.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount")
-ENABLED = ("systemd-networkd.service", "vmtest-agent.service", "ssh.service")
+          "hwclock.service", "rc-local.service", "mdadm-shutdown.service", "dracut-shutdown.service",
+          "lvm2-monitor.service", "kmod-static-nodes.service", "modprobe@configfs.service",
+          "modprobe@drm.service", "modprobe@fuse.service", "modprobe@efi_pstore.service",
+          "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+          "sys-kernel-tracing.mount", "dev-hugepages.mount", "dev-mqueue.mount")
+GENERATORS = ("bless-boot", "debug", "getty", "gpt-auto", "hibernate-resume", "integritysetup",
+              "rc-local", "run", "system-update", "sysv", "veritysetup")
+ENABLED = ("systemd-networkd.service", "vmtest-agent.service")
+DISABLED = ("ssh.service",)  # a scenario that wants it makes host keys first
 
 
 def cache_directory():
@@ -130,7 +139,7 @@ def _build_image(debian, path, say):
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)
         # fixed UUID and no lazy initialisation: every overlay starts from a quiet, known filesystem
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "root", "-U", ROOT_UUID, "-d", root,
+        subprocess.run(["mke2fs", "-qF", "-t", "ext4", "-L", "root", "-U", ROOT_UUID, "-d", root,
                         "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
                         part, IMAGE_SIZE], check=True)
         part.chmod(0o444)
@@ -148,6 +157,7 @@ def _configure(root):
     (root / "etc/hostname").write_text("vm\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost vm\n")
     (root / "etc/machine-id").write_text("")
+    (root / "etc/resolv.conf").write_text("nameserver 168.63.129.16\noptions timeout:1 attempts:2\n")
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     (root / "var/log/journal").mkdir(exist_ok=True)
@@ -155,7 +165,12 @@ def _configure(root):
     for unit in MASKED:
         (system / unit).unlink(missing_ok=True)
         (system / unit).symlink_to("/dev/null")
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir()
+    for name in GENERATORS:
+        (generators / f"systemd-{name}-generator").symlink_to("/dev/null")
     subprocess.run(["chroot", root, "systemctl", "--quiet", "enable", *ENABLED], check=True)
+    subprocess.run(["chroot", root, "systemctl", "--quiet", "disable", *DISABLED], check=True)
     subprocess.run(["chroot", root, "passwd", "--quiet", "--delete", "root"], check=True)
 
 

@@ -17,6 +17,9 @@ import image
 
 LETTERS = "bcdefgh"  # UML has ubda..ubdh; ubda is the root disk
 CONSOLE_TAIL_LINES = 40
+# 256 pairs of ancient terminals would be most of what udev has to look at
+KERNEL_ARGUMENTS = ("root=/dev/ubda", "rw", "panic=-1", "pty.legacy_count=0")
+MAC = "00:0d:3a:00:00:04"
 
 
 class MachineError(Exception):
@@ -69,17 +72,19 @@ class Machine:
         if self.is_running():
             raise MachineError(f"{self.name} runs already")
         command = [
-            # dies with us, takes all of the guest's processes along
-            "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child=KILL", "--",
+            # dies with us, takes all of the guest's processes along; on one processor, since UML
+            # changes between its kernel and its processes all the time, and waking another costs
+            "setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(self.rig.cpu), "unshare", "--pid", "--fork", "--kill-child=KILL", "--",
             "linux.uml", f"mem={self.memory}", f"umid={self.name}", f"uml_dir={self.workdir}",
             "noreboot", f"hostfs={self.share}", "con=null", "con0=fd:0,fd:1", "ssl=null",
             f"ubda={self.root_cow},{self.rig.base_image}",
             *(f"{pathlib.Path(device).name}={self.disks[disk]}"
               for disk, device in self.devices.items()),
             f"ssl0=fd:{serial[0]},fd:{serial[1]}",
-            *([f"vec0:transport=tap,ifname={self.rig.tap},depth=128,gro=1"]
+            *([f"vec0:transport=tap,ifname={self.rig.tap},depth=128,gro=1,"
+               f"mac={MAC}"]
               if self.rig.tap else []),
-            "root=/dev/ubda", "rw", "panic=-1", *arguments]
+            *KERNEL_ARGUMENTS, *arguments]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.workdir),
                        "TMPDIR": "/dev/shm", "LD_PRELOAD": str(self.rig.preload)}
         with open(self.console_file, "ab") as console:

@@ -26,15 +26,16 @@ class Rig:
     namespace: network namespace with .run() and .popen()
     """
 
-    def __init__(self, name, workdir, product_tar=None, needs_cloud=True):
+    def __init__(self, name, workdir, product_tar=None, cpu=0):
         self.name = name
         self.workdir = pathlib.Path(workdir)
         self.base_image = image.base_image()
         self.preload = host.preload_library()
         self.product_tar = product_tar
         self.machines = []
-        self.namespace = self._make_namespace() if needs_cloud else host.PlainNamespace(TAP)
+        self.namespace = self._make_namespace()
         self.tap = TAP
+        self.cpu = cpu
 
     def _make_namespace(self):
         if not (CLOUD / "namespace.py").exists():

@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import queue
+import secrets
 import shlex
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import image
 from machine import Machine, MachineError, parse_size
 
 FIRST_INIT = "init=/usr/lib/vmtest/init"
+SHORT_BYTES = 8192  # longer ones go through the shared folder
 HELLO_TIMEOUT_S = 90
 BOOT_TIMEOUT_S = 120
 JOURNAL_LINES = 120
@@ -36,7 +38,8 @@ class CommandError(MachineError):
 class Line:
     """Our end of the guest's serial line; see guest/root/usr/lib/vmtest/agent for the words."""
 
-    def __init__(self):
+    def __init__(self, share):
+        self._share = share
         self.ours, self.theirs = socket.socketpair()
         self.hello = queue.Queue()
         self._numbers = itertools.count(1)
@@ -103,6 +106,24 @@ class Line:
         return reply
 
 
+    def encode(self, data):
+        """Bytes as they stand in a request."""
+        if len(data) <= SHORT_BYTES:
+            return base64.b64encode(data).decode()
+        name = f"from-host-{secrets.token_hex(8)}"
+        (self._share / name).write_bytes(data)
+        return {"file": name}
+
+    def decode(self, text):
+        """Bytes out of a reply."""
+        if isinstance(text, dict):
+            path = self._share / text["file"]
+            data = path.read_bytes()
+            path.unlink()
+            return data
+        return base64.b64decode(text)
+
+
 class VM(Machine):
     """vm = rig.vm(disks={"data": "512M"}); vm.boot(); vm.run("lsblk")"""
 
@@ -126,7 +147,7 @@ class VM(Machine):
         began = time.monotonic()
         if self.line:
             self.line.close()
-        self.line = Line()
+        self.line = Line(self.share)
         first = [] if self._laid_out else [FIRST_INIT]
         self.power([*first, "systemd.show_status=0", *arguments], [self.line.theirs.fileno()] * 2)
         self.line.start()
@@ -194,10 +215,10 @@ class VM(Machine):
             input = input.encode()
         timeout = max(timeout, 1)
         reply = self.line.ask(timeout + 20, op="run", command=command, timeout=timeout,
-                              input=base64.b64encode(input).decode())
+                              input=self.line.encode(input))
         result = types.SimpleNamespace(
-            code=reply["code"], out=base64.b64decode(reply["out"]).decode(errors="replace"),
-            err=base64.b64decode(reply["err"]).decode(errors="replace"))
+            code=reply["code"], out=self.line.decode(reply["out"]).decode(errors="replace"),
+            err=self.line.decode(reply["err"]).decode(errors="replace"))
         if not check:
             return result
         if result.code:
@@ -213,11 +234,11 @@ class VM(Machine):
         if isinstance(data, str):
             data = data.encode()
         self.line.ask(60, op="put", path=path, mode=mode,
-                      data=base64.b64encode(data).decode())
+                      data=self.line.encode(data))
 
     def get(self, path, text=True):
         """A file of the guest."""
-        data = base64.b64decode(self.line.ask(60, op="get", path=path)["data"])
+        data = self.line.decode(self.line.ask(60, op="get", path=path)["data"])
         return data.decode(errors="replace") if text else data
 
     def wait_for(self, condition, timeout=60, interval=0.3):
