@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs the tests of the emulated cloud; called by `run`, which installs what is missing first."""
+import fcntl
+import filecmp
 import os
 import shutil
 import subprocess
@@ -24,31 +26,28 @@ class Skip(Exception):
 
 
 def npm_modules() -> str:
-    """A folder with the pinned packages in node_modules; filled once for each lock file."""
+    """The folder node_modules with the pinned packages; filled once for each lock file."""
+    os.makedirs(CACHE, exist_ok=True)
     source = os.path.join(HERE, "clients-js")
     lock = os.path.join(source, "package-lock.json")
     done = os.path.join(CACHE, "installed.json")
-    with open(lock, "rb") as f:
-        wanted = f.read()
-    if os.path.exists(done):
-        with open(done, "rb") as f:
-            if f.read() == wanted:
-                return CACHE
-    shutil.rmtree(CACHE, ignore_errors=True)
-    os.makedirs(CACHE)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(os.path.join(source, name), CACHE)
-    print("Fetching the clients with npm ci", flush=True)
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=CACHE,
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    shutil.copy(lock, done)
-    return CACHE
+    with open(os.path.join(CACHE, ".lock"), "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # until it is closed: another run may be filling it
+        if not os.path.exists(done) or not filecmp.cmp(lock, done, shallow=False):
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(os.path.join(source, name), CACHE)
+            print("Fetching the clients with npm ci", flush=True)
+            subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts",
+                            "--loglevel=error"], cwd=CACHE, check=True, stdout=subprocess.DEVNULL)
+            shutil.copy(lock, done)
+    return os.path.join(CACHE, "node_modules")
 
 
 def clients_js(ns: Namespace) -> None:
-    folder = npm_modules()
-    program = os.path.join(folder, "clients.mjs")  # beside its modules: that is where node looks
+    program = os.path.join(ns.workdir, "clients.mjs")
     shutil.copy(os.path.join(HERE, "clients-js", "clients.mjs"), program)
+    # node looks for modules beside the program, and nowhere else
+    os.symlink(npm_modules(), os.path.join(ns.workdir, "node_modules"))
     ns.run(["node", program], check=True, timeout=CLIENT_SECONDS, env=_environment(ns))
 
 

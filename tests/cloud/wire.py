@@ -10,6 +10,7 @@ import ssl
 import struct
 import threading
 import time
+import traceback
 import urllib.parse
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -165,8 +166,6 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return self.server.listener.answer(request, fault)
         except Exception as e:  # a bug here must look like a bug, not like a cloud's fault
-            self.log_error("%s", repr(e))
-            import traceback
             traceback.print_exc()
             return Answer(500, {"error": {"code": "EmulatorBug", "message": repr(e)}})
 

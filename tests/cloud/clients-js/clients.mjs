@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { ManagedIdentityCredential } from "@azure/identity";
 import { CryptographyClient, KeyClient } from "@azure/keyvault-keys";
 import { SecretClient } from "@azure/keyvault-secrets";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, webcrypto } from "node:crypto";
+
+globalThis.crypto ??= webcrypto; // Debian 12 has node 18, where this is not yet the default
 
 const url = "https://kv1.vault.azure.net";
 const credential = new ManagedIdentityCredential();
