@@ -17,10 +17,8 @@
 #define KEY_SOCKET_PATH "/run/vmcrypt/keyfetch.sock"
 
 enum {
-	KEY_E_DENIED =
-		1, /* the vault (or the file's mode) knows us and says no: a person must act */
-	KEY_E_UNREACHABLE, /* no answer before the deadline, throttled, or failing: try again later
-			    */
+	KEY_E_DENIED = 1,  /* the vault (or the file's mode) says no: a person must act */
+	KEY_E_UNREACHABLE, /* no answer in time, throttled, or failing: try again later */
 	KEY_E_GONE,        /* no such secret, key or version, or it is deleted */
 	KEY_E_DISABLED,    /* the secret or the KEK is disabled */
 	KEY_E_CONFIG,      /* no identity, wrong tenant, wrong address: a person must act */
