@@ -371,43 +371,71 @@ static int is_untouched(const struct table_line *line, const struct table_line *
 	return strlen(made) == line->size && memcmp(made, line->at, line->size) == 0;
 }
 
-static int restore_line(FILE *out, const struct table_line *line,
-			const struct fstab_entries *before, bool *is_used)
+/* the line of @before's entry @i, taken apart again; false when it is none */
+static bool take_apart(const struct fstab_entries *before, size_t i, struct table_line *ret)
+{
+	const char *at = before->entries[i].original;
+
+	*ret = (struct table_line){ 0 };
+	return table_next(&at, ret) && ret->n > FIELD_TYPE;
+}
+
+/**
+ * find_original() - which of the entries before became this line?
+ * @is_edited: false: the line must be what we made of it; true: it need only have the same target
+ * @lines:     for each entry before the number of the line that it was given to, or 0
+ *
+ * Return: 0 or -ENOMEM; an entry that fits has the line's number in @lines then.
+ */
+static int find_original(const struct table_line *line, const struct fstab_entries *before,
+			 bool is_edited, size_t *lines)
 {
 	_cleanup_(freep) char *target = table_field_decode(&line->fields[FIELD_TARGET]);
-	struct table_line original = { 0 }, edited = { 0 };
-	size_t edited_index = before->n;
 
 	if (!target)
 		return -ENOMEM;
+	for (size_t i = 0; i < before->n; i++)
+		if (lines[i] == line->number)
+			return 0;
 	for (size_t i = 0; i < before->n; i++) {
-		const char *at = before->entries[i].original;
+		struct table_line original;
+		int r = 1;
+
+		if (lines[i] != 0 || strcmp(before->entries[i].target, target) != 0 ||
+		    !take_apart(before, i, &original))
+			continue;
+		if (!is_edited)
+			r = is_untouched(line, &original);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			continue;
+		lines[i] = line->number;
+		return 0;
+	}
+	return 0;
+}
+
+static int put_restored(FILE *out, const struct table_line *line,
+			const struct fstab_entries *before, const size_t *lines)
+{
+	struct table_line original;
+
+	for (size_t i = 0; i < before->n; i++) {
 		int r;
 
-		if (is_used[i] || strcmp(before->entries[i].target, target) != 0)
-			continue;
-		original = (struct table_line){ 0 };
-		if (!table_next(&at, &original) || original.n <= FIELD_TYPE)
+		if (lines[i] != line->number || !take_apart(before, i, &original))
 			continue;
 		r = is_untouched(line, &original);
 		if (r < 0)
 			return r;
-		if (r == 1) {
-			is_used[i] = true;
+		if (r == 1)
 			put(out, original.at, original.at + original.size);
-			return 0;
-		}
-		if (edited_index == before->n) {
-			edited_index = i;
-			edited = original;
-		}
+		else
+			put_partly(out, line, &original);
+		return 0;
 	}
-	if (edited_index < before->n) {
-		is_used[edited_index] = true;
-		put_partly(out, line, &edited);
-	} else {
-		put(out, line->at, line->at + line->size);
-	}
+	put(out, line->at, line->at + line->size);
 	return 0;
 }
 
@@ -415,23 +443,32 @@ static int restore_text(const char *text, const struct search *search,
 			const struct fstab_entries *before, char **ret)
 {
 	_cleanup_(freep) char *changed = NULL;
-	_cleanup_(freep) bool *is_used = calloc(before->n + 1, sizeof(*is_used));
+	_cleanup_(freep) size_t *lines = calloc(before->n + 1, sizeof(*lines));
 	struct table_line line = { 0 };
 	size_t size;
 	FILE *out;
 	int r = 0;
 
-	if (!is_used)
+	if (!lines)
 		return -ENOMEM;
+	/* first the lines that nobody touched, so that an edited copy cannot take their place */
+	for (int is_edited = 0; is_edited <= 1; is_edited++) {
+		line = (struct table_line){ 0 };
+		for (const char *at = text; table_next(&at, &line);) {
+			r = is_meant(search, &line);
+			if (r == 1)
+				r = find_original(&line, before, is_edited, lines);
+			if (r < 0)
+				return r;
+		}
+	}
+
 	out = open_memstream(&changed, &size);
 	if (!out)
 		return -ENOMEM;
+	line = (struct table_line){ 0 };
 	for (const char *at = text; r >= 0 && table_next(&at, &line);) {
-		r = is_meant(search, &line);
-		if (r == 1)
-			r = restore_line(out, &line, before, is_used);
-		else
-			put(out, line.at, line.at + line.size);
+		r = put_restored(out, &line, before, lines);
 		put(out, line.at + line.size, line.at + line.size + line.ending_bytes);
 	}
 	changed = finish(out, &changed);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/crypttab.h"
+#include "test.h"
+
+#define UUID "0f8a1c52-6d3e-4b7a-9c61-2e5d7f3b9a10"
+#define LINE "data UUID=" UUID " none luks,noauto,nofail"
+
+static const struct crypttab_entry data = { .name = (char *)"data",
+					    .device = (char *)"UUID=" UUID };
+
+static void test_distributions(void **state)
+{
+	static const char *const rows[] = { "debian", "ubuntu", "rhel", "azurelinux" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *path = scratch_path(state, "crypttab"), *from = NULL,
+				      *to = NULL;
+		_cleanup_(freep) char *text = NULL, *expected = NULL, *now = NULL;
+		struct stat status;
+
+		assert_true(asprintf(&from, FIXTURES "/roots/%s/before/etc/crypttab", rows[i]) > 0);
+		assert_true(asprintf(&to, FIXTURES "/roots/%s/after/etc/crypttab", rows[i]) > 0);
+		(void)unlink(path);
+		if (access(from, F_OK) == 0) {
+			text = read_file(from);
+			write_file(path, text, 0644);
+		}
+		expected = read_file(to);
+
+		assert_row(rows[i], crypttab_add(path, &data) == 0);
+		now = read_file(path);
+		assert_string_equal(now, expected);
+		assert_row(rows[i], stat(path, &status) == 0);
+		assert_row(rows[i], (status.st_mode & 0777) == (text ? 0644 : 0600));
+		assert_row(rows[i], crypttab_add(path, &data) == 0);
+		assert_row(rows[i], crypttab_remove(path, "data") == 0);
+		if (text) {
+			free(steal(now));
+			now = read_file(path);
+			assert_string_equal(now, text);
+		} else {
+			/* there was no file, and there is none again */
+			assert_row(rows[i], access(path, F_OK) < 0 && errno == ENOENT);
+		}
+		assert_row(rows[i], crypttab_remove(path, "data") == 0);
+	}
+}
+
+static void test_add(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *text, *entry[3];
+		int r;
+		const char *after;
+	} rows[] = {
+		{ "to nothing",         "",                 { "data", "UUID=" UUID },          0, LINE "\n" },
+		{ "with a header",      "",                 { "data", "/dev/sdc", "/boot/h" }, 0, "data /dev/sdc none luks,noauto,nofail,header=/boot/h\n" },
+		{ "there already",      LINE "\n",          { "data", "UUID=" UUID },          0, LINE "\n" },
+		{ "there in capitals",  "data UUID=0F8A1C52-6D3E-4B7A-9C61-2E5D7F3B9A10\n", { "data", "UUID=" UUID }, 0, "data UUID=0F8A1C52-6D3E-4B7A-9C61-2E5D7F3B9A10\n" },
+		{ "there in quotes",    "data UUID=\"" UUID "\" - luks\n", { "data", "UUID=" UUID }, 0, "data UUID=\"" UUID "\" - luks\n" },
+		{ "there by its link",  "data /dev/disk/by-uuid/" UUID "\n", { "data", "UUID=" UUID }, 0, "data /dev/disk/by-uuid/" UUID "\n" },
+		{ "there with header",  "data /dev/sdc - a,header=/boot/h,b\n", { "data", "/dev/sdc", "/boot/h" }, 0, "data /dev/sdc - a,header=/boot/h,b\n" },
+		{ "as a comment",       "#" LINE "\n",      { "data", "UUID=" UUID },          0, "#" LINE "\n" LINE "\n" },
+		{ "a longer name",      "data2 /dev/sdd\n", { "data", "UUID=" UUID },          0, "data2 /dev/sdd\n" LINE "\n" },
+		{ "another device",     "data /dev/sdd\n",  { "data", "UUID=" UUID },          CRYPTTAB_E_TAKEN },
+		{ "another header",     "data /dev/sdc - luks,header=/a\n", { "data", "/dev/sdc", "/b" }, CRYPTTAB_E_TAKEN },
+		{ "no header there",    "data /dev/sdc - luks\n", { "data", "/dev/sdc", "/b" }, CRYPTTAB_E_TAKEN },
+		{ "the second is another", LINE "\ndata /dev/sdd\n", { "data", "UUID=" UUID }, CRYPTTAB_E_TAKEN },
+		{ "a blank in the name", "",                { "da ta", "UUID=" UUID },         -EINVAL },
+		{ "a slash in the name", "",                { "da/ta", "UUID=" UUID },         -EINVAL },
+		{ "a name like a comment", "",              { "#data", "UUID=" UUID },         -EINVAL },
+		{ "no name",            "",                 { "", "UUID=" UUID },              -EINVAL },
+		{ "no device",          "",                 { "data", "" },                    -EINVAL },
+		{ "a newline",          "",                 { "data", "/dev/a\nx" },           -EINVAL },
+		{ "a comma in the header", "",              { "data", "/dev/a", "/boot/a,b" }, -EINVAL },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct crypttab_entry entry = { (char *)rows[i].entry[0],
+						      (char *)rows[i].entry[1],
+						      (char *)rows[i].entry[2] };
+		_cleanup_(freep) char *after = NULL;
+
+		assert_row(rows[i].name,
+			   crypttab_add_text(rows[i].text, &entry, &after) == rows[i].r);
+		assert_row(rows[i].name, (after != NULL) == (rows[i].r == 0));
+		if (after)
+			assert_row(rows[i].name, strcmp(after, rows[i].after) == 0);
+	}
+}
+
+static void test_remove(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *text, *after;
+	} rows[] = {
+		{ "the only line",       LINE "\n",                  "" },
+		{ "the first",           LINE "\nb /dev/b\n",        "b /dev/b\n" },
+		{ "in the middle",       "a /a\n" LINE "\nb /b\n",   "a /a\nb /b\n" },
+		{ "the last, no newline", "a /a\n" LINE,             "a /a" },
+		{ "twice",               LINE "\na /a\n" LINE "\n",  "a /a\n" },
+		{ "not a comment",       "#" LINE "\n",              "#" LINE "\n" },
+		{ "not a longer name",   "data2 /dev/b\n",           "data2 /dev/b\n" },
+		{ "not a line without device", "data\n",             "data\n" },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *after = NULL;
+
+		assert_row(rows[i].name, crypttab_remove_text(rows[i].text, "data", &after) == 0);
+		assert_row(rows[i].name, strcmp(after, rows[i].after) == 0);
+	}
+}
+
+static void test_read(void **state)
+{
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
+	_cleanup_(freep) char *path = scratch_path(state, "crypttab");
+
+	assert_int_equal(crypttab_read(path, &entries), 0);
+	assert_int_equal(entries.n, 0);
+	write_file(path, "# x\n\na /dev/a\n" LINE ",header=/boot/h\nlonely\n", 0600);
+	assert_int_equal(crypttab_read(path, &entries), 0);
+	assert_int_equal(entries.n, 2);
+	assert_string_equal(entries.entries[0].name, "a");
+	assert_string_equal(entries.entries[0].device, "/dev/a");
+	assert_null(entries.entries[0].header);
+	assert_string_equal(entries.entries[1].header, "/boot/h");
+	write_file(path, "a /dev/a\n\002", 0600);
+	assert_int_equal(crypttab_read(path, &(struct crypttab_entries){ 0 }),
+			 CRYPTTAB_E_MALFORMED);
+	assert_int_equal(crypttab_add(path, &data), CRYPTTAB_E_MALFORMED);
+	assert_int_equal(crypttab_remove(path, "a"), CRYPTTAB_E_MALFORMED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_distributions, scratch_make, scratch_remove),
+		cmocka_unit_test(test_add),
+		cmocka_unit_test(test_remove),
+		cmocka_unit_test_setup_teardown(test_read, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
