@@ -9,7 +9,7 @@
 
 #include "base/secret.h"
 
-/* 0, HEADER_E_NONE, HEADER_E_PASSPHRASE, HEADER_E_BUSY or -errno; @file NULL = attached header.
+/* 0, HEADER_E_* or -errno; @file NULL = attached header.
  * Waits for udev, so that links to the new node are there on return. */
 int mapping_open(const char *device, const char *file, const char *name,
 		 const struct secret *passphrase);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume/mapping.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "volume/header.h"
+#include "volume/luks.h"
+
+static int activate(struct crypt_device *cd, const char *device, const char *name,
+		    const struct secret *passphrase)
+{
+	bool is_crashed = crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_CRASH;
+	struct luks_flush flush;
+	int r, flushed = 0;
+
+	if (is_crashed) {
+		r = luks_flush_begin(cd, device, &flush);
+		if (r < 0)
+			return r;
+	}
+	r = crypt_activate_by_passphrase(cd, name, CRYPT_ANY_SLOT,
+					 (const char *)secret_bytes_const(passphrase),
+					 secret_size(passphrase), 0);
+	if (is_crashed)
+		flushed = luks_flush_end(&flush);
+	return r < 0 ? r : flushed;
+}
+
+/**
+ * mapping_open() - unlock a volume
+ * @file: detached header, or NULL
+ * @name: below /dev/mapper
+ *
+ * Flags that the header keeps (discards) apply. A conversion step that was cut is recovered first,
+ * which writes to the device: the caller has made sure that it is the right one. Already open under
+ * this name is fine. libdevmapper waits for udev where it runs, so that the links to the new node
+ * are there on return.
+ *
+ * Return: 0, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, HEADER_E_PASSPHRASE,
+ * HEADER_E_BUSY, or -errno.
+ */
+int mapping_open(const char *device, const char *file, const char *name,
+		 const struct secret *passphrase)
+{
+	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
+	struct segments segments;
+	bool is_active;
+	int r;
+
+	r = luks_open(device, file, &cd);
+	if (r == 0)
+		r = luks_segments(cd, device, &segments);
+	if (r != 0)
+		return r;
+	if (luks_is_plain(&segments, crypt_reencrypt_status(cd, NULL)))
+		return HEADER_E_PLAIN;
+	r = mapping_is_active(name, &is_active);
+	if (r < 0 || is_active)
+		return r;
+	r = activate(cd, device, name, passphrase);
+	if (r == -EPERM || r == -ENOENT)
+		return HEADER_E_PASSPHRASE;
+	if (r == -EBUSY || r == -EEXIST)
+		return HEADER_E_BUSY;
+	return r < 0 ? log_debug_errno(r, "Mapping %s: cannot be opened: %m", name) : 0;
+}
+
+static int close_mapping(const char *name, uint32_t flags)
+{
+	int r;
+
+	r = luks_prepare();
+	if (r < 0)
+		return r;
+	r = crypt_deactivate_by_name(NULL, name, flags);
+	if (r == -ENODEV)
+		return 0;
+	if (r == -EBUSY)
+		return HEADER_E_BUSY;
+	return r < 0 ? r : 0;
+}
+
+/** mapping_close() - absent is fine. Return: 0, HEADER_E_BUSY or -errno. */
+int mapping_close(const char *name)
+{
+	return close_mapping(name, 0);
+}
+
+/** mapping_close_later() - the kernel closes it when its last user goes. Return: 0 or -errno. */
+int mapping_close_later(const char *name)
+{
+	return close_mapping(name, CRYPT_DEACTIVATE_DEFERRED);
+}
+
+/** mapping_is_active() - is there such a mapping? Return: 0 or -errno. */
+int mapping_is_active(const char *name, bool *ret)
+{
+	int r;
+
+	r = luks_prepare();
+	if (r < 0)
+		return r;
+	switch (crypt_status(NULL, name)) {
+	case CRYPT_ACTIVE:
+	case CRYPT_BUSY:
+		*ret = true;
+		return 0;
+	case CRYPT_INACTIVE:
+		*ret = false;
+		return 0;
+	case CRYPT_INVALID:
+		break;
+	}
+	return -EIO;
+}
+
+/** mapping_path() - a new string. Return: 0 or -ENOMEM. */
+int mapping_path(const char *name, char **ret)
+{
+	return text_format(ret, "%s/%s", crypt_get_dir(), name);
+}
