@@ -142,10 +142,12 @@ static struct table_field options_of(const struct table_line *line)
 static const char *find_option(const struct table_field *options, const char *name)
 {
 	const char *start = options->at, *end = options->at + options->size;
-	bool is_quoted = false;
+	bool is_quoted = false, has_pairs = true;
 
+	for (const char *at = start; at < end; at++)
+		has_pairs ^= *at == '"';
 	for (const char *at = start; at <= end; at++) {
-		if (at < end && *at == '"')
+		if (at < end && *at == '"' && has_pairs)
 			is_quoted = !is_quoted;
 		if (at < end && (*at != ',' || is_quoted))
 			continue;

@@ -70,6 +70,7 @@ static void test_lines(void **state)
 		{ "noauto is there",     "UUID=" UUID " /a ext4 ro,noauto",        NULL, "UUID=" UUID " /a ext4 ro,noauto" },
 		{ "like nofail",         "UUID=" UUID " /a ext4 x-nofail",         NULL, "UUID=" UUID " /a ext4 x-nofail,nofail" },
 		{ "nofail in quotes",    "UUID=" UUID " /a ext4 c=\"x,nofail\"",   NULL, "UUID=" UUID " /a ext4 c=\"x,nofail\",nofail" },
+		{ "a quote is missing",  "UUID=" UUID " /a ext4 c=\"x",             NULL, "UUID=" UUID " /a ext4 c=\"x,nofail" },
 		{ "no options",          "UUID=" UUID " /a ext4",                  NULL, "UUID=" UUID " /a ext4 nofail" },
 		{ "a blank at the end",  "UUID=" UUID " /a ext4 ro ",              NULL, "UUID=" UUID " /a ext4 ro,nofail " },
 		{ "a note for options",  "UUID=" UUID " /a ext4 # why",            NULL, "UUID=" UUID " /a ext4 nofail # why" },
