@@ -192,8 +192,9 @@ def merge_overlay(cow, base, target):
         if (magic, version, sector) != (COW_MAGIC, COW_VERSION, COW_SECTOR):
             raise ValueError(f"{cow} is not an overlay that this code knows")
         bitmap_bytes = (size // sector + 7) // 8
+        overlay.seek(_round_up(_COW_HEADER.size, alignment))
         bitmap = overlay.read(bitmap_bytes)
-        data = -(-(_COW_HEADER.size + bitmap_bytes) // alignment) * alignment
+        data = _round_up(_COW_HEADER.size, alignment) + _round_up(bitmap_bytes, alignment)
         for index, byte in enumerate(bitmap):
             if not byte:
                 continue
@@ -204,3 +205,7 @@ def merge_overlay(cow, base, target):
                 overlay.seek(data + offset)
                 whole.seek(offset)
                 whole.write(overlay.read(count * sector))
+
+
+def _round_up(number, unit):
+    return -(-number // unit) * unit

@@ -4,11 +4,11 @@
 import base64
 import itertools
 import json
+import os
 import pathlib
 import queue
 import secrets
 import shlex
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,7 +20,7 @@ import image
 from machine import Machine, MachineError, parse_size
 
 FIRST_INIT = "init=/usr/lib/vmtest/init"
-SHORT_BYTES = 8192  # longer ones go through the shared folder
+LONGEST_LINE = 2000  # longer ones go through the shared folder, see the agent
 HELLO_TIMEOUT_S = 90
 BOOT_TIMEOUT_S = 120
 JOURNAL_LINES = 120
@@ -40,28 +40,29 @@ class Line:
 
     def __init__(self, share):
         self._share = share
-        self.ours, self.theirs = socket.socketpair()
+        from_us, self._to_guest = os.pipe()
+        self._from_guest, to_us = os.pipe()
+        self.theirs = [from_us, to_us]
         self.hello = queue.Queue()
         self._numbers = itertools.count(1)
         self._waiting = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._closed = False
 
     def start(self):
         """Call after the machine has inherited its end."""
-        self.theirs.close()
+        for descriptor in self.theirs:
+            os.close(descriptor)
         threading.Thread(target=self._read, daemon=True).start()
 
     def close(self):
-        self.ours.close()
+        os.close(self._to_guest)  # the reader closes its own when the machine is gone
 
     def _read(self):
         pending = b""
         while True:
-            try:
-                data = self.ours.recv(1 << 16)
-            except OSError:
-                data = b""
+            data = os.read(self._from_guest, 1 << 16)
             if not data:
                 break
             *lines, pending = (pending + data).split(b"\n")
@@ -70,6 +71,10 @@ class Line:
                     message = json.loads(text)
                 except ValueError:
                     continue
+                if "file" in message:
+                    path = self._share / message["file"]
+                    message = json.loads(path.read_bytes())
+                    path.unlink()
                 if "hello" in message:
                     self.hello.put(message["hello"])
                 else:
@@ -77,6 +82,7 @@ class Line:
                         box = self._waiting.pop(message["id"], None)
                     if box:
                         box.put(message)
+        os.close(self._from_guest)
         with self._lock:
             self._closed = True
             boxes, self._waiting = self._waiting, {}
@@ -92,7 +98,15 @@ class Line:
             number = next(self._numbers)
             self._waiting[number] = box
         try:
-            self.ours.sendall(json.dumps(dict(request, id=number)).encode() + b"\n")
+            data = json.dumps(dict(request, id=number)).encode()
+            if len(data) > LONGEST_LINE:
+                name = f"request-{secrets.token_hex(8)}"
+                (self._share / name).write_bytes(data)
+                data = json.dumps({"file": name}).encode()
+            data += b"\n"
+            with self._writing:
+                while data:
+                    data = data[os.write(self._to_guest, data):]
             reply = box.get(timeout=patience_s)
         except queue.Empty:
             raise MachineError(f"no reply from the machine in {patience_s:.0f} s "
@@ -104,24 +118,6 @@ class Line:
         if "error" in reply:
             raise MachineError(f"{request['op']}: {reply['error']}")
         return reply
-
-
-    def encode(self, data):
-        """Bytes as they stand in a request."""
-        if len(data) <= SHORT_BYTES:
-            return base64.b64encode(data).decode()
-        name = f"from-host-{secrets.token_hex(8)}"
-        (self._share / name).write_bytes(data)
-        return {"file": name}
-
-    def decode(self, text):
-        """Bytes out of a reply."""
-        if isinstance(text, dict):
-            path = self._share / text["file"]
-            data = path.read_bytes()
-            path.unlink()
-            return data
-        return base64.b64decode(text)
 
 
 class VM(Machine):
@@ -149,7 +145,7 @@ class VM(Machine):
             self.line.close()
         self.line = Line(self.share)
         first = [] if self._laid_out else [FIRST_INIT]
-        self.power([*first, "systemd.show_status=0", *arguments], [self.line.theirs.fileno()] * 2)
+        self.power([*first, "systemd.show_status=0", *arguments], self.line.theirs)
         self.line.start()
         self._laid_out = True
         if wait:
@@ -215,10 +211,10 @@ class VM(Machine):
             input = input.encode()
         timeout = max(timeout, 1)
         reply = self.line.ask(timeout + 20, op="run", command=command, timeout=timeout,
-                              input=self.line.encode(input))
+                              input=base64.b64encode(input).decode())
         result = types.SimpleNamespace(
-            code=reply["code"], out=self.line.decode(reply["out"]).decode(errors="replace"),
-            err=self.line.decode(reply["err"]).decode(errors="replace"))
+            code=reply["code"], out=base64.b64decode(reply["out"]).decode(errors="replace"),
+            err=base64.b64decode(reply["err"]).decode(errors="replace"))
         if not check:
             return result
         if result.code:
@@ -234,11 +230,11 @@ class VM(Machine):
         if isinstance(data, str):
             data = data.encode()
         self.line.ask(60, op="put", path=path, mode=mode,
-                      data=self.line.encode(data))
+                      data=base64.b64encode(data).decode())
 
     def get(self, path, text=True):
         """A file of the guest."""
-        data = self.line.decode(self.line.ask(60, op="get", path=path)["data"])
+        data = base64.b64decode(self.line.ask(60, op="get", path=path)["data"])
         return data.decode(errors="replace") if text else data
 
     def wait_for(self, condition, timeout=60, interval=0.3):

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Logical volumes: one whose group has free extents, one whose filesystem has to give way."""
+
+import story
+
+
+def run(rig):
+    vm = rig.vm(disks={"roomy": "768M", "full": "512M"})
+    vm.boot()
+    vm.run(f"""set -e
+        pvcreate -q {vm.devices['roomy']} {vm.devices['full']}
+        vgcreate -q roomy {vm.devices['roomy']}; lvcreate -q -y -L 512M -n data roomy
+        vgcreate -q full {vm.devices['full']}; lvcreate -q -y -l 100%FREE -n data full
+        udevadm settle""")
+    full = story.volume(vm, "/dev/full/data", "/full", "ext4", number=2)
+    blocks = "dumpe2fs -h /dev/mapper/vmcrypt-{} 2>/dev/null | awk '/^Block count/ {{print $3}}'"
+    uuid = story.online(vm, "ext4", "/dev/roomy/data", "/roomy")
+    story.assert_encrypted(vm, full, "/full")
+    vm.verify("/full")
+    extents = vm.run("lvs --noheadings --units m --nosuffix -o lv_size roomy/data").strip()
+    assert float(extents) >= 544, f"the logical volume did not grow: {extents} MiB"
+    kib = int(vm.run(blocks.format(uuid)))
+    assert kib >= 512 * 1024 // 4 or kib >= 512 * 1024, f"the filesystem became smaller: {kib} blocks"

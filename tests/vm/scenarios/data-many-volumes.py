@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Six volumes at once, each with its own key, converted side by side; one batch of keys at boot."""
+
+import story
+
+
+def run(rig):
+    names = [f"disk{number}" for number in range(6)]
+    vm = rig.vm(disks={name: "192M" for name in names}, memory="1024M")
+    vm.boot()
+    kinds = ["ext4", "ext4", "btrfs", "ext4", "ext4", "btrfs"]
+    uuids = [story.volume(vm, vm.devices[name], f"/{name}", kind, number, fill="8M",
+                          make="mkfs.btrfs -q -f -M -U {uuid} {device}" if kind == "btrfs" else None)
+             for number, (name, kind) in enumerate(zip(names, kinds), start=1)]
+    story.enable(vm, "--key-encryption-key", story.KEK, timeout=240)
+    answer = story.wait_state(vm, uuids, "Encrypted")
+    assert answer["data"] in ("Encrypted", "EncryptionInProgress"), answer["data"]
+    story.wait_jobs(vm)
+    keys = {row["key"] for row in story.show(vm)["volumes"] if row.get("uuid") in uuids}
+    assert len(keys) == len(names), keys
+    rig.cloud.clear_log()
+    vm.reboot()
+    for name, uuid in zip(names, uuids):
+        story.assert_encrypted(vm, uuid, f"/{name}")
+        vm.verify(f"/{name}")
+    tokens = [entry for entry in rig.cloud.log(service="imds") if "oauth2/token" in entry["path"]]
+    assert len(tokens) == 1, f"{len(tokens)} identity tokens for one boot"
