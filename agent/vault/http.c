@@ -330,6 +330,9 @@ static int set_options(const struct http *http, struct http_exchange *exchange, 
 		SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_PIPEWAIT, 1L);
+	/* on a connection that was used before, libcurl would repeat by itself what gets no answer
+	 */
+	SET(CURLOPT_FRESH_CONNECT, exchange->is_once ? 1L : 0L);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, policy->connect_timeout_ms);
 	SET(CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? timeout_ms : 1L);

@@ -78,13 +78,14 @@ class KeyService:
             raise AssertionError("bytes behind the reply")
         return results
 
-    def store(self, name: str, passphrase: bytes, kek: bool = True, timeout_ms: int = 20_000,
+    def store(self, name: str, passphrase: bytes, kek: Any = True, timeout_ms: int = 20_000,
               **more: Any) -> dict:
+        """`kek`: True for the vault's own, an address, or False for none."""
         operation = {"operation": "store", "vault": "https://kv1.vault.azure.net", "name": name,
                      "volume": "3d4f6a0e-0000-4000-8000-000000000001", "machine": "vm1",
                      "passphrase_bytes": len(passphrase), **more}
         if kek:
-            operation.setdefault("kek", "https://kv1.vault.azure.net/keys/kek1")
+            operation["kek"] = ("https://kv1.vault.azure.net/keys/kek1" if kek is True else kek)
         return self.ask([operation], timeout_ms, (passphrase,))[0]
 
     def fetch(self, *references: dict, timeout_ms: int = 20_000) -> list[dict]:
