@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Does vmcrypt-keyfetch keep its promises against a vault that misbehaves?
 
-  keyfetch-test.py PROGRAM [NAME...]     as root; PROGRAM is the built vmcrypt-keyfetch
+  keyfetch-test.py BUILD [NAME...]     as root; BUILD is a build folder
 
 Each test runs the real program, with its real addresses, in a namespace with the emulated cloud.
 """
@@ -87,10 +87,11 @@ def expect(result: dict, condition: str, words: str = "") -> None:
 
 
 class Tests:
-    def __init__(self, ns: Namespace, program: str) -> None:
+    def __init__(self, ns: Namespace, build: str) -> None:
         self.ns, self.cloud = ns, ns.cloud
-        self.service = KeyService(ns, program)
-        self.program = program
+        self.program = os.path.join(build, "agent/program/vmcrypt-keyfetch")
+        self.client = os.path.join(build, "tests/cloud/keyclient")
+        self.service = KeyService(ns, self.program)
         self.reference = self.service.store("common", PASSPHRASE)["reference"]
         self.plain = self.service.store("common-plain", PASSPHRASE, kek=False)["reference"]
 
@@ -466,6 +467,45 @@ class Tests:
         process.stderr.close()
         same(process.wait(10), 0)
 
+    # the client
+
+    def run_client(self, *before: str) -> list[str]:
+        """The client in a mount namespace of its own, where /run/vmcrypt is empty at first."""
+        script = ('set -e; mount --bind "$CA" /etc/ssl/certs/ca-certificates.crt; '
+                  'mount -t tmpfs none /mnt; mkdir -p /run/vmcrypt; '
+                  'mount -t tmpfs none /run/vmcrypt; ' + "".join(before) +
+                  f' "$CLIENT" {VAULT} {VAULT}/keys/kek1 /mnt/keys')
+        done = self.ns.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, env={
+            **self.service.environment, "CA": self.ns.ca_pem, "CLIENT": self.client,
+            "PROGRAM": self.program})
+        same((done.returncode, done.stdout == ""), (0, False))
+        return done.stdout.splitlines()
+
+    def test_client(self) -> None:
+        """agent/key/client.h over a socket that starts the service for each connection."""
+        lines = self.run_client(
+            'systemd-socket-activate -l /run/vmcrypt/keyfetch.sock -a --inetd "$PROGRAM" & ',
+            'trap "kill $!" EXIT; ',
+            'while ! [ -S /run/vmcrypt/keyfetch.sock ]; do sleep 0.05; done; ')
+        same(lines, ["store keyvault: ok", "store file: ok", "fetch file: ok same",
+                     "fetch keyvault: ok same", lines[4], "probe set: ok", "probe unnamed: ok",
+                     "region: westeurope"])
+        assert lines[4].startswith("fetch absent: gone Key file /nowhere/at/all "), lines[4]
+        assert "vmcrypt-probe-vm1-example-net" in self.secrets()
+
+    def test_client_without_service(self) -> None:
+        lines = self.run_client()
+        assert lines[0].startswith("store keyvault: unreachable The key service "), lines
+        same(lines[1], "store file: ok")
+
+    def test_client_and_broken_service(self) -> None:
+        lines = self.run_client(
+            'systemd-socket-activate -l /run/vmcrypt/keyfetch.sock -a --inetd /bin/true & ',
+            'trap "kill $!" EXIT; ',
+            'while ! [ -S /run/vmcrypt/keyfetch.sock ]; do sleep 0.05; done; ')
+        assert lines[0].startswith("store keyvault: unreachable The key service (vmcrypt-keyfetch) "
+                                   "gave no usable answer"), lines
+
     # secrets
 
     def test_nothing_leaks(self) -> None:
@@ -517,11 +557,11 @@ class Tests:
 
 
 def main() -> int:
-    program, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="vmcrypt-keyfetch-") as folder, \
             Namespace(folder) as ns:
-        tests = Tests(ns, program)
+        tests = Tests(ns, build)
         for name, test in vars(Tests).items():
             title = name.removeprefix("test_").replace("_", "-")
             if not name.startswith("test_") or (names and title not in names):
