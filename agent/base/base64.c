@@ -72,7 +72,8 @@ int base64_decode(const char *text, size_t size_bytes, uint8_t *out, size_t *ret
 	size_t written = 0;
 	unsigned bad = 0;
 
-	for (int padding = 0; padding < 2 && size_bytes > 0 && text[size_bytes - 1] == '='; padding++)
+	for (int padding = 0; padding < 2 && size_bytes > 0 && text[size_bytes - 1] == '=';
+	     padding++)
 		size_bytes--;
 	if (size_bytes % 4 == 1)
 		return -EBADMSG;

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BASE64_ENCODED_SIZE(n) (((n) * 4 + 2) / 3)
+#define BASE64_ENCODED_SIZE(n) (((n)*4 + 2) / 3)
 #define BASE64_DECODED_SIZE(n) (((n) / 4) * 3 + 3)
 
 size_t base64url_encode(const uint8_t *bytes, size_t size_bytes, char *out);

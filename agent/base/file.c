@@ -133,6 +133,42 @@ int file_write_volatile(const char *path, const void *data, size_t size_bytes, m
 	return replace(path, data, size_bytes, mode, false);
 }
 
+/**
+ * file_copy() - a durable copy of a file, made anew
+ * @mode: of the copy
+ *
+ * Return: 0 or -errno; on failure there may be part of a copy.
+ */
+int file_copy(const char *from, const char *to, mode_t mode)
+{
+	_cleanup_(closep) int in = -EBADF, out = -EBADF;
+	ssize_t n;
+
+	in = open(from, O_RDONLY | O_CLOEXEC);
+	if (in < 0)
+		return -errno;
+	(void)unlink(to);
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (out < 0)
+		return -errno;
+	do {
+		n = copy_file_range(in, NULL, out, NULL, 1024 * 1024 * 1024, 0);
+	} while (n > 0);
+	if (n < 0 && errno == EXDEV) {
+		char chunk[16384];
+
+		while ((n = read(in, chunk, sizeof(chunk))) > 0) {
+			int r = write_all(out, chunk, (size_t)n);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	if (n < 0 || fsync(out) < 0)
+		return -errno;
+	return file_sync_parent(to);
+}
+
 /** file_remove_durably() - unlink and fsync the folder; absent is fine. Return: 0 or -errno. */
 int file_remove_durably(const char *path)
 {
@@ -161,7 +197,8 @@ int file_lock(const char *path, int *ret_fd)
 	return 0;
 }
 
-/** file_sync_path() - fsync what a path names, file, folder or block device. Return: 0 or -errno. */
+/** file_sync_path() - fsync what a path names, file, folder or block device. Return: 0 or -errno.
+ */
 int file_sync_path(const char *path)
 {
 	_cleanup_(closep) int fd = -EBADF;
@@ -237,6 +274,13 @@ int number_parse_u64(const char *text, uint64_t minimum, uint64_t maximum, uint6
 		return -ERANGE;
 	*ret = value;
 	return 0;
+}
+
+/** text_copy() - a copy, or NULL for NULL. Return: 0 or -ENOMEM. */
+int text_copy(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return from && !*ret ? -ENOMEM : 0;
 }
 
 /** text_format() - a new string. Return: 0 or -ENOMEM, and then @ret is untouched. */

@@ -13,6 +13,7 @@
 
 int file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_size);
 int file_write_atomic(const char *path, const void *data, size_t size_bytes, mode_t mode);
+int file_copy(const char *from, const char *to, mode_t mode);
 int file_write_volatile(const char *path, const void *data, size_t size_bytes, mode_t mode);
 int file_remove_durably(const char *path);
 int file_lock(const char *path, int *ret_fd);
@@ -23,4 +24,5 @@ int directory_make(const char *path, mode_t mode);
 int directory_free_bytes(const char *path, uint64_t *ret_bytes);
 
 int number_parse_u64(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
+int text_copy(const char *from, char **ret);
 int text_format(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -82,8 +82,7 @@ int json_write_file(const char *path, struct json_object *object, mode_t mode)
 	return file_write_atomic(path, line, strlen(line), mode);
 }
 
-static struct json_object *member(struct json_object *object, const char *name,
-				  enum json_type type)
+static struct json_object *member(struct json_object *object, const char *name, enum json_type type)
 {
 	struct json_object *value;
 

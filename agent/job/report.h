@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* job/report.h - what people and machines are told
  *
- * A fault is one reason: a stable code, the volume, the step, one sentence on what happened and one on what to
- * do. The report of a job holds its faults and the progress of its volumes; the worker replaces
- * /run/vmcrypt/jobs/ID/report.json with it (and /var/lib/vmcrypt/jobs/ID/report.json when the job ends), and
- * the daemon passes it on unchanged.
+ * A fault is one reason: a stable code, the volume, the step, one sentence on what happened and one
+ * on what to do. The report of a job holds its faults and the progress of its volumes; the worker
+ * replaces /run/vmcrypt/jobs/ID/report.json with it (and /var/lib/vmcrypt/jobs/ID/report.json when
+ * the job ends), and the daemon passes it on unchanged.
  */
 #pragma once
 
@@ -21,7 +21,8 @@ enum fault_level {
 
 struct fault {
 	enum fault_level level;
-	const char *code; /* "volume-busy": stable, lower case, from the table in preflight.c and steps.c */
+	const char *code; /* "volume-busy": stable, lower case, from the table in preflight.c and
+			     steps.c */
 	char *volume;     /* UUID, or NULL for the machine */
 	char *step;       /* or NULL */
 	char *what, *remedy;
@@ -47,20 +48,22 @@ enum job_state {
 };
 
 struct report_volume {
-	char *uuid;            /* of the filesystem */
-	const char *step;      /* name of the step that runs, or NULL */
+	char *uuid;       /* of the filesystem */
+	const char *step; /* name of the step that runs, or NULL */
 	enum job_state state;
 	uint64_t size_bytes, done_bytes; /* of the conversion */
-	uint64_t rate_bytes;   /* a second, over the last half minute; 0 = unknown */
-	int64_t left_s;        /* -1 = unknown */
+	uint64_t rate_bytes;             /* a second, over the last half minute; 0 = unknown */
+	int64_t left_s;                  /* -1 = unknown */
 };
 
 struct report {
 	char *job;
 	const char *kind;
 	enum job_state state;
-	bool is_prepared;      /* every volume is past the point of no return: a client need not wait longer */
-	char *recovery_socket; /* connect, read the recovery key to the end: it comes once. NULL = none waits */
+	bool is_prepared; /* every volume is past the point of no return: a client need not wait
+			     longer */
+	char *recovery_socket; /* connect, read the recovery key to the end: it comes once. NULL =
+				  none waits */
 	struct faults faults;
 	struct report_volume *volumes;
 	size_t n_volumes;

@@ -59,6 +59,11 @@ def disable(vm, *flags, check=True, timeout=PREPARED_S):
                   timeout=timeout)
 
 
+def newest(answer):
+    """The report of the job that was started last: ids begin with the time."""
+    return sorted(answer["reports"], key=lambda report: report["job"])[-1:]
+
+
 def wait_state(vm, uuids, wanted, timeout=CONVERTED_S):
     """Wait until `show` says so of every volume; a job that has failed ends the wait."""
     end = time.monotonic() + timeout
@@ -67,7 +72,7 @@ def wait_state(vm, uuids, wanted, timeout=CONVERTED_S):
         states = {row.get("uuid"): row["state"] for row in answer["volumes"]}
         if all(states.get(uuid) == wanted for uuid in uuids):
             return answer
-        faults = [fault for report in answer["reports"] for fault in report["faults"]
+        faults = [fault for report in newest(answer) for fault in report["faults"]
                   if fault["level"] == "error"]
         assert not faults, faults
         assert time.monotonic() < end, f"not {wanted} after {timeout} s: {answer}"

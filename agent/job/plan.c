@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+
+void job_clear(struct job *job)
+{
+	free(job->uuid);
+	free(job->filesystem);
+	free(job->label);
+	free(job->header_uuid);
+	free(job->mapping);
+	free(job->device);
+	free(job->header_file);
+	key_reference_free(job->reference);
+	fstab_entries_clear(&job->fstab_before);
+	for (size_t i = 0; i < job->n_mounts; i++) {
+		free(job->mounts[i].target);
+		free(job->mounts[i].root);
+		free(job->mounts[i].options);
+		free(job->mounts[i].filesystem);
+	}
+	free(job->mounts);
+	inventory_free(job->inventory);
+	header_info_free(job->header);
+	secret_free(job->passphrase);
+	*job = (struct job){ 0 };
+}
+
+struct plan *plan_free(struct plan *plan)
+{
+	if (!plan)
+		return NULL;
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		job_clear(&plan->jobs[i]);
+	free(plan->jobs);
+	free(plan->id);
+	free(plan->directory);
+	request_free(plan->request);
+	report_clear(&plan->report);
+	secret_free(plan->recovery);
+	free(plan);
+	return NULL;
+}
+
+void plan_freep(struct plan **plan)
+{
+	plan_free(*plan);
+}
+
+static struct json_object *fstab_to_json(const struct fstab_entries *entries)
+{
+	_cleanup_(json_putp) struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; array && i < entries->n; i++) {
+		const struct fstab_entry *entry = &entries->entries[i];
+		struct json_object *object = json_object_new_object();
+
+		if (!object || json_object_array_add(array, object) < 0 ||
+		    json_set_int(object, "line", (int64_t)entry->line) < 0 ||
+		    json_set_string(object, "original", entry->original) < 0 ||
+		    json_set_string(object, "spec", entry->spec) < 0 ||
+		    json_set_string(object, "target", entry->target) < 0 ||
+		    json_set_string(object, "type", entry->type) < 0 ||
+		    json_set_string(object, "options", entry->options) < 0)
+			return NULL;
+	}
+	return steal(array);
+}
+
+static int fstab_from_json(struct json_object *array, struct fstab_entries *ret)
+{
+	struct fstab_entries entries = { 0 };
+	size_t n = array ? json_object_array_length(array) : 0;
+
+	entries.entries = calloc(n ? n : 1, sizeof(*entries.entries));
+	if (!entries.entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *object = json_object_array_get_idx(array, i);
+		struct fstab_entry *entry = &entries.entries[entries.n++];
+
+		entry->line = (size_t)json_get_int(object, "line", 0);
+		if (!json_get_string(object, "original") || !json_get_string(object, "target") ||
+		    text_copy(json_get_string(object, "original"), &entry->original) < 0 ||
+		    text_copy(json_get_string(object, "spec"), &entry->spec) < 0 ||
+		    text_copy(json_get_string(object, "target"), &entry->target) < 0 ||
+		    text_copy(json_get_string(object, "type"), &entry->type) < 0 ||
+		    text_copy(json_get_string(object, "options"), &entry->options) < 0) {
+			fstab_entries_clear(&entries);
+			return PLAN_E_DAMAGED;
+		}
+	}
+	*ret = entries;
+	return 0;
+}
+
+static struct json_object *mounts_to_json(const struct job *job)
+{
+	_cleanup_(json_putp) struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; array && i < job->n_mounts; i++) {
+		struct json_object *object = json_object_new_object();
+
+		if (!object || json_object_array_add(array, object) < 0 ||
+		    json_set_string(object, "target", job->mounts[i].target) < 0 ||
+		    json_set_string(object, "root", job->mounts[i].root) < 0 ||
+		    json_set_string(object, "options", job->mounts[i].options) < 0 ||
+		    json_set_string(object, "filesystem", job->mounts[i].filesystem) < 0)
+			return NULL;
+	}
+	return steal(array);
+}
+
+static int mounts_from_json(struct json_object *array, struct job *job)
+{
+	size_t n = array ? json_object_array_length(array) : 0;
+
+	job->mounts = calloc(n ? n : 1, sizeof(*job->mounts));
+	if (!job->mounts)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *object = json_object_array_get_idx(array, i);
+		struct volume_mount *mount = &job->mounts[job->n_mounts++];
+
+		if (!json_get_string(object, "target") ||
+		    text_copy(json_get_string(object, "target"), &mount->target) < 0 ||
+		    text_copy(json_get_string(object, "root"), &mount->root) < 0 ||
+		    text_copy(json_get_string(object, "options"), &mount->options) < 0 ||
+		    text_copy(json_get_string(object, "filesystem"), &mount->filesystem) < 0)
+			return PLAN_E_DAMAGED;
+	}
+	return 0;
+}
+
+static int job_to_json(const struct job *job, struct json_object **ret)
+{
+	_cleanup_(json_putp) struct json_object *object = json_object_new_object();
+	struct json_object *reference;
+	int r;
+
+	if (!object)
+		return -ENOMEM;
+	r = json_set_string(object, "uuid", job->uuid);
+	if (r == 0)
+		r = json_set_string(object, "filesystem", job->filesystem);
+	if (r == 0)
+		r = json_set_string(object, "label", job->label);
+	if (r == 0)
+		r = json_set_string(object, "header_uuid", job->header_uuid);
+	if (r == 0)
+		r = json_set_string(object, "mapping", job->mapping);
+	if (r == 0)
+		r = json_set_string(object, "device", job->device);
+	if (r == 0)
+		r = json_set_int(object, "device_bytes", (int64_t)job->device_bytes);
+	if (r == 0)
+		r = json_set_string(object, "header_file", job->header_file);
+	if (r == 0)
+		r = json_set_int(object, "room", job->room);
+	if (r == 0)
+		r = json_set_int(object, "sector_bytes", job->sector_bytes);
+	if (r == 0)
+		r = json_set_int(object, "root_uid", job->root_uid);
+	if (r == 0)
+		r = json_set_int(object, "root_gid", job->root_gid);
+	if (r == 0)
+		r = json_set_int(object, "root_mode", job->root_mode);
+	if (r == 0)
+		r = json_set_bool(object, "committing", job->is_committing);
+	if (r == 0)
+		r = json_set_bool(object, "closed", job->is_closed);
+	if (r == 0)
+		r = json_set_bool(object, "failed", job->has_failed);
+	if (r == 0)
+		r = json_set(object, "fstab_before", fstab_to_json(&job->fstab_before));
+	if (r == 0)
+		r = json_set(object, "mounts", mounts_to_json(job));
+	if (r == 0 && job->reference) {
+		reference = json_object_new_object();
+		r = json_set(object, "reference", reference);
+		if (r == 0)
+			r = key_reference_to_json(job->reference, reference);
+	}
+	if (r < 0)
+		return r;
+	*ret = steal(object);
+	return 0;
+}
+
+static int job_from_json(struct json_object *object, struct job *job)
+{
+	struct json_object *reference = json_get_object(object, "reference");
+	int64_t room = json_get_int(object, "room", -1);
+	int r;
+
+	if (!json_get_string(object, "uuid") || !json_get_string(object, "header_uuid") ||
+	    !json_get_string(object, "mapping") || !json_get_string(object, "device") ||
+	    !json_get_string(object, "filesystem") || room < 0 || room > ROOM_NONE)
+		return PLAN_E_DAMAGED;
+	job->room = (enum room_way)room;
+	job->device_bytes = (uint64_t)json_get_int(object, "device_bytes", 0);
+	job->sector_bytes = (unsigned)json_get_int(object, "sector_bytes", 512);
+	job->root_uid = (uid_t)json_get_int(object, "root_uid", 0);
+	job->root_gid = (gid_t)json_get_int(object, "root_gid", 0);
+	job->root_mode = (mode_t)json_get_int(object, "root_mode", 0755);
+	job->is_committing = json_get_bool(object, "committing", false);
+	job->is_closed = json_get_bool(object, "closed", false);
+	job->has_failed = json_get_bool(object, "failed", false);
+	r = text_copy(json_get_string(object, "uuid"), &job->uuid);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "filesystem"), &job->filesystem);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "label"), &job->label);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "header_uuid"), &job->header_uuid);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "mapping"), &job->mapping);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "device"), &job->device);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "header_file"), &job->header_file);
+	if (r == 0)
+		r = fstab_from_json(json_get_array(object, "fstab_before"), &job->fstab_before);
+	if (r == 0)
+		r = mounts_from_json(json_get_array(object, "mounts"), job);
+	if (r == 0 && reference && key_reference_from_json(reference, &job->reference) != 0)
+		return PLAN_E_DAMAGED;
+	return r;
+}
+
+/** plan_link() - each job has its row in the report. Return: 0 or -ENOMEM. */
+int plan_link(struct plan *plan)
+{
+	plan->report.volumes =
+		calloc(plan->n_jobs ? plan->n_jobs : 1, sizeof(*plan->report.volumes));
+	if (!plan->report.volumes)
+		return -ENOMEM;
+	plan->report.n_volumes = plan->n_jobs;
+	for (size_t i = 0; i < plan->n_jobs; i++) {
+		struct job *job = &plan->jobs[i];
+
+		job->plan = plan;
+		job->progress = &plan->report.volumes[i];
+		job->progress->uuid = strdup(job->uuid);
+		if (!job->progress->uuid)
+			return -ENOMEM;
+		job->progress->left_s = -1;
+		job->progress->state = job->has_failed  ? JOB_FAILED
+				       : job->is_closed ? JOB_DONE
+							: JOB_WAITING;
+		job->progress->size_bytes = job->device_bytes;
+	}
+	return 0;
+}
+
+static int read_journal(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(freep) char *path = NULL;
+	struct json_object *jobs;
+	size_t n;
+	int r;
+
+	r = text_format(&path, "%s/journal.json", plan->directory);
+	if (r < 0)
+		return r;
+	r = json_read_file(path, JOURNAL_MAX_BYTES, &object);
+	if (r == -ENOENT)
+		return 0;
+	if (r == -EBADMSG || r == -EFBIG)
+		return PLAN_E_DAMAGED;
+	if (r < 0)
+		return r;
+	jobs = json_get_array(object, "jobs");
+	n = jobs ? json_object_array_length(jobs) : 0;
+	if (n == 0 || n > REQUEST_MAX_VOLUMES)
+		return PLAN_E_DAMAGED;
+	plan->jobs = calloc(n, sizeof(*plan->jobs));
+	if (!plan->jobs)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		plan->n_jobs++;
+		r = job_from_json(json_object_array_get_idx(jobs, i), &plan->jobs[i]);
+		if (r != 0)
+			return r;
+	}
+	return plan_link(plan);
+}
+
+/**
+ * plan_load() - what is known of a job by its id
+ * @id:  name of the folder below jobs/
+ * @ret: owned by the caller; without jobs when nothing has been decided yet
+ *
+ * Return: 0, PLAN_E_DAMAGED, or -errno.
+ */
+int plan_load(const char *id, struct plan **ret)
+{
+	_cleanup_(plan_freep) struct plan *plan = calloc(1, sizeof(*plan));
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(freep) char *path = NULL;
+	struct request_problems problems = { 0 };
+	int r;
+
+	if (!plan)
+		return -ENOMEM;
+	r = text_copy(id, &plan->id);
+	if (r == 0)
+		r = text_copy(id, &plan->report.job);
+	if (r == 0)
+		r = text_format(&plan->directory, STATE_DIRECTORY "/jobs/%s", id);
+	if (r == 0)
+		r = text_format(&path, "%s/request.json", plan->directory);
+	if (r < 0)
+		return r;
+	r = json_read_file(path, REQUEST_MAX_BYTES, &object);
+	if (r == -EBADMSG || r == -EFBIG)
+		return PLAN_E_DAMAGED;
+	if (r < 0)
+		return r;
+	r = request_from_json(object, &plan->request, &problems);
+	request_problems_clear(&problems);
+	if (r < 0)
+		return r;
+	if (!plan->request)
+		return PLAN_E_DAMAGED;
+	plan->report.kind = plan->request->kind == REQUEST_DECRYPT   ? "decrypt"
+			    : plan->request->kind == REQUEST_RESTORE ? "restore"
+								     : "encrypt";
+	plan->report.state = JOB_RUNNING;
+	r = read_journal(plan);
+	if (r != 0)
+		return r;
+	*ret = steal(plan);
+	return 0;
+}
+
+/** plan_save() - the journal, durably. Return: 0 or -errno. */
+int plan_save(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *object = json_object_new_object();
+	_cleanup_(freep) char *path = NULL;
+	struct json_object *array, *entry;
+	int r;
+
+	if (!object)
+		return -ENOMEM;
+	array = json_object_new_array();
+	r = json_set(object, "jobs", array);
+	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
+		r = job_to_json(&plan->jobs[i], &entry);
+		if (r == 0 && json_object_array_add(array, entry) < 0) {
+			json_object_put(entry);
+			r = -ENOMEM;
+		}
+	}
+	if (r == 0)
+		r = text_format(&path, "%s/journal.json", plan->directory);
+	return r < 0 ? r : json_write_file(path, object, 0600);
+}
+
+/**
+ * plan_publish() - let the daemon see how it stands
+ *
+ * Written to /run, which is memory: never to a filesystem in conversion. When the job has ended,
+ * first durably to its own folder, which is how the daemon knows that nothing is left to do.
+ *
+ * Return: 0 or -errno; a failure does not stop a job.
+ */
+int plan_publish(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(freep) char *path = NULL, *final = NULL;
+	const char *text;
+	int r;
+
+	r = report_to_json(&plan->report, &object);
+	if (r == 0 && plan->is_ended) {
+		r = text_format(&final, "%s/report.json", plan->directory);
+		if (r == 0)
+			r = json_write_file(final, object, 0600);
+		if (r < 0)
+			return log_error_errno(r, "Job %s: cannot store the final report: %m",
+					       plan->id);
+	}
+	if (r == 0)
+		r = text_format(&path, RUNTIME_DIRECTORY "/jobs/%s", plan->id);
+	if (r == 0)
+		r = directory_make(path, 0755);
+	if (r < 0)
+		return r;
+	free(steal(path));
+	r = text_format(&path, RUNTIME_DIRECTORY "/jobs/%s/report.json", plan->id);
+	if (r < 0)
+		return r;
+	text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE);
+	return text ? file_write_volatile(path, text, strlen(text), 0644) : -ENOMEM;
+}

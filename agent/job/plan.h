@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* job/plan.h - what was decided for a request: a job for each volume
+ *
+ * A plan is made once from a request and the inventory, and kept in journal.json of the job's
+ * folder: ids and choices that the disks cannot tell (names, key references, the lines of fstab as
+ * they were). How far a job is is never read from here; the disks say that (job/steps.h). A journal
+ * that does not parse is refused whole.
+ */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "base/secret.h"
+#include "boot/fstab.h"
+#include "job/report.h"
+#include "job/request.h"
+#include "volume/header.h"
+#include "volume/inventory.h"
+#include "volume/room.h"
+
+#define STATE_DIRECTORY   "/var/lib/vmcrypt"
+#define RUNTIME_DIRECTORY "/run/vmcrypt"
+#define HEADER_DIRECTORY                                                                           \
+	"/boot/vmcrypt/headers" /* detached and exported headers: read live, never copied */
+#define STAGING_DIRECTORY  STATE_DIRECTORY "/headers"
+#define SNAPSHOT_DIRECTORY STATE_DIRECTORY "/snapshots"
+#define KEY_DIRECTORY      "/etc/vmcrypt/keys"
+#define FSTAB_PATH         "/etc/fstab"
+#define CRYPTTAB_PATH      "/etc/crypttab"
+#define JOURNAL_MAX_BYTES  (4 * 1024 * 1024) /* 256 volumes with a few kilobytes each */
+#define KEY_TIMEOUT_MS     60000             /* interactive: a person waits */
+
+enum {
+	PLAN_E_DAMAGED = 1, /* the journal or the request does not parse */
+};
+
+struct plan;
+
+/* What becomes of one volume. */
+struct job {
+	struct plan *plan;
+
+	/* decided once, kept in the journal */
+	char *uuid;       /* of the filesystem: the volume's name */
+	char *filesystem; /* blkid's TYPE */
+	char *label;
+	char *header_uuid; /* LUKS UUID */
+	char *mapping;     /* name below /dev/mapper */
+	char *device;      /* link to the backing device that stays; its path when it has none */
+	uint64_t device_bytes;
+	char *header_file; /* detached or exported header, or NULL: attached */
+	enum room_way room;
+	unsigned sector_bytes;
+	struct key_reference *reference; /* NULL until the passphrase is stored and proven */
+	struct fstab_entries fstab_before;
+	struct volume_mount *mounts; /* where it was mounted when the plan was made */
+	size_t n_mounts;
+	uid_t root_uid; /* owner and mode of the filesystem's root folder, for a new filesystem */
+	gid_t root_gid;
+	mode_t root_mode;
+	bool is_committing; /* the header is on its way to the device: see header_apply() in
+			       steps-encrypt.c */
+	bool is_closed;     /* nothing is left to do */
+	bool has_failed;    /* undone; nothing is left to do */
+
+	/* now */
+	struct inventory *inventory;
+	struct volume *plain;   /* the filesystem on the bare device, or NULL */
+	struct volume *backing; /* the bare device, or NULL when it is not attached */
+	struct volume *mapped;  /* the filesystem on its mapping, or NULL when that is not active */
+	struct header_info *header; /* NULL: no header of ours */
+	struct secret *passphrase;
+	struct secret *recovery; /* the plan's own; borrowed */
+	struct report_volume *progress;
+};
+
+struct plan {
+	char *id;
+	char *directory; /* STATE_DIRECTORY/jobs/ID */
+	struct request *request;
+	struct job *jobs;
+	size_t n_jobs;
+	struct report report;
+	struct secret *recovery;
+	bool is_ended; /* nothing is left to do: the final report is stored */
+};
+
+int plan_load(const char *id, struct plan **ret); /* request, and the journal when there is one */
+int plan_save(struct plan *plan);
+struct plan *plan_free(struct plan *plan);
+void plan_freep(struct plan **plan);
+
+int plan_decide(struct plan *plan, struct inventory *inventory);
+int plan_to_json(const struct plan *plan,
+		 struct json_object **ret); /* varlink type Plan, for people */
+int plan_publish(struct plan *plan); /* report.json to /run, and durably to the job's folder when it
+					has ended */
+int plan_link(struct plan *plan);
+void job_clear(struct job *job);

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "job/job.h"
+#include "volume/table.h"
+
+#define MANIFEST_MAX_BYTES                                                                         \
+	(4 * 1024 * 1024) /* a thousand files at a few hundred bytes, and room                     \
+			   */
+#define COPY_CHUNK_BYTES (1024 * 1024)
+
+/* What the machine boots by; what is not there is passed over. */
+static const char *const machine_files[] = {
+	"/etc/fstab",           "/etc/crypttab",        "/etc/default/grub",
+	"/etc/default/grub.d",  "/etc/dracut.conf",     "/etc/dracut.conf.d",
+	"/etc/initramfs-tools", "/etc/kernel/cmdline",  "/boot/grub/grub.cfg",
+	"/boot/grub2/grub.cfg", "/boot/loader/entries",
+};
+
+static int snapshot_path(const struct plan *plan, const char *rest, char **ret)
+{
+	return text_format(ret, SNAPSHOT_DIRECTORY "/%s/%s", plan->id, rest);
+}
+
+static int volume_path(const struct job *job, const char *name, char **ret)
+{
+	return text_format(ret, SNAPSHOT_DIRECTORY "/%s/volumes/%s/%s", job->plan->id, job->uuid,
+			   name);
+}
+
+/* Copy a stretch between two files or devices; both ends durable. */
+static int copy_range(const char *from, uint64_t from_bytes, const char *to, uint64_t to_bytes,
+		      uint64_t size_bytes, int to_flags)
+{
+	_cleanup_(freep) char *chunk = malloc(COPY_CHUNK_BYTES);
+	_cleanup_(closep) int in = -EBADF, out = -EBADF;
+
+	if (!chunk)
+		return -ENOMEM;
+	in = open(from, O_RDONLY | O_CLOEXEC);
+	if (in < 0)
+		return -errno;
+	out = open(to, to_flags | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -errno;
+	while (size_bytes > 0) {
+		size_t want = size_bytes < COPY_CHUNK_BYTES ? (size_t)size_bytes : COPY_CHUNK_BYTES;
+		ssize_t n = pread(in, chunk, want, (off_t)from_bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		for (ssize_t written = 0; written < n;) {
+			ssize_t m = pwrite(out, chunk + written, (size_t)(n - written),
+					   (off_t)to_bytes + written);
+
+			if (m < 0 && errno == EINTR)
+				continue;
+			if (m < 0)
+				return -errno;
+			written += m;
+		}
+		from_bytes += (uint64_t)n;
+		to_bytes += (uint64_t)n;
+		size_bytes -= (uint64_t)n;
+	}
+	return fsync(out) < 0 ? -errno : 0;
+}
+
+static int copy_machine_files(const char *folder)
+{
+	const char *argv[ARRAY_SIZE(machine_files) + 8] = { "cp", "-a", "--parents", "--" };
+	size_t n = 4;
+	int status;
+
+	for (size_t i = 0; i < ARRAY_SIZE(machine_files); i++)
+		if (access(machine_files[i], F_OK) == 0)
+			argv[n++] = machine_files[i];
+	if (n == 4)
+		return 0;
+	argv[n++] = folder;
+	argv[n] = NULL;
+	return process_run(argv, 60, &status, NULL) < 0 || status != 0 ? -EIO : 0;
+}
+
+static int take_machine(struct plan *plan)
+{
+	_cleanup_(freep) char *files = NULL, *mounts = NULL, *text = NULL;
+	size_t size_bytes;
+	int r;
+
+	r = snapshot_path(plan, "files", &files);
+	if (r == 0)
+		r = snapshot_path(plan, "mounts", &mounts);
+	if (r < 0)
+		return r;
+	if (access(mounts, F_OK) == 0)
+		return 0;
+	r = directory_make(files, 0700);
+	if (r == 0)
+		r = copy_machine_files(files);
+	if (r == 0)
+		r = file_read("/proc/self/mountinfo", MANIFEST_MAX_BYTES, &text, &size_bytes);
+	if (r == 0)
+		r = file_write_atomic(mounts, text, size_bytes, 0600);
+	return r;
+}
+
+static int take_table(struct job *job)
+{
+	_cleanup_(freep) char *path = NULL, *text = NULL;
+	const struct volume *disk = job->backing;
+	int r;
+
+	if (disk->kind == VOLUME_KIND_PARTITION && disk->n_parents == 1)
+		disk = &job->inventory->volumes[disk->parents[0]];
+	if (!disk->table_type)
+		return 0;
+	r = table_dump(disk->path, &text);
+	if (r == 0)
+		r = volume_path(job, "partition-table", &path);
+	return r == 0 ? file_write_atomic(path, text, strlen(text), 0600) : r;
+}
+
+static int take_volume(struct job *job)
+{
+	_cleanup_(freep) char *folder = NULL, *head = NULL, *tail = NULL, *description = NULL,
+			      *header = NULL;
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	uint64_t size_bytes = job->backing->size_bytes, edge = SNAPSHOT_EDGE_BYTES;
+	int r;
+
+	if (edge > size_bytes)
+		edge = size_bytes;
+	r = volume_path(job, "", &folder);
+	if (r == 0)
+		r = volume_path(job, "head", &head);
+	if (r == 0)
+		r = volume_path(job, "tail", &tail);
+	if (r == 0)
+		r = volume_path(job, "volume.json", &description);
+	if (r == 0)
+		r = volume_path(job, "luks-header", &header);
+	if (r < 0)
+		return r;
+	folder[strlen(folder) - 1] = '\0';
+	r = directory_make(folder, 0700);
+	for (size_t i = 0; r == 0 && job->plain && i < job->plain->n_mounts; i++) {
+		_cleanup_(closep) int fd = open(job->plain->mounts[i].target, O_RDONLY | O_CLOEXEC);
+
+		if (fd >= 0)
+			(void)syncfs(fd);
+	}
+	if (r == 0)
+		r = copy_range(job->backing->path, 0, head, 0, edge, O_WRONLY | O_CREAT | O_TRUNC);
+	if (r == 0)
+		r = copy_range(job->backing->path, size_bytes - edge, tail, 0, edge,
+			       O_WRONLY | O_CREAT | O_TRUNC);
+	if (r == 0)
+		r = take_table(job);
+	if (r == 0 && job->header && access(header, F_OK) < 0) {
+		r = header_backup(job->backing->path,
+				  job->header->is_detached ? job->header_file : NULL, header);
+		if (r > 0)
+			r = -EIO;
+	}
+	if (r == 0)
+		r = volume_to_json(job->inventory, job->backing, &object);
+	return r == 0 ? json_write_file(description, object, 0600) : r;
+}
+
+/* Run a tool over all files of the snapshot and parse "HASH  PATH" lines of sha256sum. */
+static int hash_files(const struct plan *plan, struct json_object *files)
+{
+	_cleanup_(freep) char *folder = NULL, *output = NULL;
+	const char *argv[] = { "find",           NULL,    "-type",     "f",  "!", "-name",
+			       "manifest.json*", "-exec", "sha256sum", "{}", "+", NULL };
+	size_t prefix;
+	char *position;
+	int r, status;
+
+	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->id);
+	if (r < 0)
+		return r;
+	prefix = strlen(folder) + 1;
+	argv[1] = folder;
+	r = process_run(argv, 600, &status, &output);
+	if (r < 0 || status != 0)
+		return r < 0 ? r : -EIO;
+	position = output;
+	for (char *line = strsep(&position, "\n"); line; line = strsep(&position, "\n")) {
+		struct json_object *object;
+		struct stat file;
+
+		/* 64 letters, two blanks, the path; a leading backslash marks an escaped name: not
+		 * ours */
+		if (strlen(line) < 66 + prefix || line[0] == '\\')
+			continue;
+		if (stat(line + 66, &file) < 0)
+			return -errno;
+		line[64] = '\0';
+		object = json_object_new_object();
+		if (!object || json_object_array_add(files, object) < 0)
+			return -ENOMEM;
+		if (json_set_string(object, "path", line + 66 + prefix) < 0 ||
+		    json_set_string(object, "sha256", line) < 0 ||
+		    json_set_int(object, "size", file.st_size) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int describe_job(const struct job *job, struct json_object *volumes)
+{
+	struct json_object *object = json_object_new_object();
+
+	if (!object || json_object_array_add(volumes, object) < 0) {
+		json_object_put(object);
+		return -ENOMEM;
+	}
+	if (json_set_string(object, "uuid", job->uuid) < 0 ||
+	    json_set_string(object, "header_uuid", job->header_uuid) < 0 ||
+	    json_set_string(object, "mapping", job->mapping) < 0 ||
+	    json_set_string(object, "device", job->device) < 0 ||
+	    json_set_string(object, "filesystem", job->filesystem) < 0 ||
+	    json_set_int(object, "size_bytes", (int64_t)job->device_bytes) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* The manifest comes last and names each file, so a snapshot without it, or with a hash that
+ * differs, is none. */
+static int write_manifest(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *manifest = json_object_new_object();
+	_cleanup_(freep) char *path = NULL, *folder = NULL;
+	_cleanup_(closep) int fd = -EBADF;
+	struct json_object *volumes, *files;
+	time_t now = time(NULL);
+	struct tm utc;
+	char text[32];
+	int r;
+
+	if (!manifest || !gmtime_r(&now, &utc))
+		return -ENOMEM;
+	(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	r = json_set_string(manifest, "name", plan->id);
+	if (r == 0)
+		r = json_set_string(manifest, "time", text);
+	if (r == 0)
+		r = json_set_string(manifest, "kind", plan->report.kind);
+	if (r < 0)
+		return r;
+	volumes = json_object_new_array();
+	r = json_set(manifest, "volumes", volumes);
+	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
+		_cleanup_(freep) char *description = NULL;
+
+		r = volume_path(&plan->jobs[i], "volume.json", &description);
+		if (r == 0 && access(description, F_OK) == 0)
+			r = describe_job(&plan->jobs[i], volumes);
+	}
+	if (r < 0)
+		return r;
+	files = json_object_new_array();
+	r = json_set(manifest, "files", files);
+	if (r == 0)
+		r = hash_files(plan, files);
+	if (r == 0)
+		r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->id);
+	if (r == 0)
+		r = snapshot_path(plan, "manifest.json", &path);
+	if (r < 0)
+		return r;
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		return -errno;
+	return json_write_file(path, manifest, 0600);
+}
+
+/** snapshot_take() - this volume, and the machine's files once a plan. Return: 0 or -errno. */
+int snapshot_take(struct job *job)
+{
+	_cleanup_(freep) char *folder = NULL;
+	int r;
+
+	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", job->plan->id);
+	if (r == 0)
+		r = directory_make(SNAPSHOT_DIRECTORY, 0700);
+	if (r == 0)
+		r = directory_make(folder, 0700);
+	if (r == 0)
+		r = take_machine(job->plan);
+	if (r == 0)
+		r = take_volume(job);
+	return r == 0 ? write_manifest(job->plan) : r;
+}
+
+/**
+ * snapshot_take_head() - the first 32 MiB once more, unmounted, so that they can be put back
+ * exactly
+ *
+ * Return: 0 or -errno.
+ */
+int snapshot_take_head(struct job *job)
+{
+	_cleanup_(freep) char *path = NULL;
+	uint64_t edge = SNAPSHOT_EDGE_BYTES;
+	int r;
+
+	if (edge > job->backing->size_bytes)
+		edge = job->backing->size_bytes;
+	r = volume_path(job, "head", &path);
+	return r == 0 ? copy_range(job->backing->path, 0, path, 0, edge,
+				   O_WRONLY | O_CREAT | O_TRUNC)
+		      : r;
+}
+
+/** snapshot_put_head_back() - for an undo before anybody has written. Return: 0 or -errno. */
+int snapshot_put_head_back(struct job *job)
+{
+	_cleanup_(freep) char *path = NULL;
+	struct stat head;
+	int r;
+
+	r = volume_path(job, "head", &path);
+	if (r < 0)
+		return r;
+	if (stat(path, &head) < 0)
+		return -errno;
+	return copy_range(path, 0, job->backing->path, 0, (uint64_t)head.st_size, O_WRONLY);
+}
+
+/** snapshot_has() - is this volume in a finished snapshot? Return: 1, 0 or -errno. */
+int snapshot_has(const struct job *job)
+{
+	_cleanup_(json_putp) struct json_object *manifest = NULL;
+	_cleanup_(freep) char *path = NULL;
+	struct json_object *volumes;
+	int r;
+
+	r = snapshot_path(job->plan, "manifest.json", &path);
+	if (r < 0)
+		return r;
+	r = json_read_file(path, MANIFEST_MAX_BYTES, &manifest);
+	if (r == -ENOENT || r == -EBADMSG)
+		return 0;
+	if (r < 0)
+		return r;
+	volumes = json_get_array(manifest, "volumes");
+	for (size_t i = 0; volumes && i < json_object_array_length(volumes); i++) {
+		const char *uuid = json_get_string(json_object_array_get_idx(volumes, i), "uuid");
+
+		if (uuid && strcmp(uuid, job->uuid) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+/** snapshot_forget_data() - remove the copies of the volume's content. Return: 0 or -errno. */
+int snapshot_forget_data(struct job *job)
+{
+	static const char *const names[] = { "head", "tail" };
+	int r = 0;
+
+	if (snapshot_has(job) != 1)
+		return 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *path = NULL;
+
+		r = volume_path(job, names[i], &path);
+		if (r == 0)
+			r = file_remove_durably(path);
+	}
+	return r == 0 ? write_manifest(job->plan) : r;
+}
+
+/* Has this volume's data moved since the snapshot? Then its old head would destroy it. */
+static int restore_volume(struct plan *plan, const char *folder, struct json_object *entry,
+			  bool is_dry)
+{
+	const char *uuid = json_get_string(entry, "uuid");
+	struct job job = { .plan = plan, .progress = &(struct report_volume){ 0 } };
+	_cleanup_(freep) char *head = NULL;
+	struct stat saved;
+	int r;
+
+	if (!uuid || strchr(uuid, '/') || !json_get_string(entry, "device") ||
+	    !json_get_string(entry, "header_uuid") || !json_get_string(entry, "mapping"))
+		return -EBADMSG;
+	job.uuid = strdup(uuid);
+	job.progress->uuid = job.uuid;
+	job.device = strdup(json_get_string(entry, "device"));
+	job.header_uuid = strdup(json_get_string(entry, "header_uuid"));
+	job.mapping = strdup(json_get_string(entry, "mapping"));
+	job.device_bytes = (uint64_t)json_get_int(entry, "size_bytes", 0);
+	r = !job.uuid || !job.device || !job.header_uuid || !job.mapping
+		    ? -ENOMEM
+		    : text_format(&job.header_file, HEADER_DIRECTORY "/%s.luks", job.header_uuid);
+	if (r == 0)
+		r = job_look(&job);
+	if (r == 0)
+		r = text_format(&head, "%s/volumes/%s/head", folder, uuid);
+	if (r < 0)
+		goto out;
+
+	if (job.header || job.mapped)
+		r = job_fail(
+			&job, -EPERM, "data-moved",
+			"Use `vmcryptctl disable` to go back; it decrypts in place.",
+			"its data has moved since the snapshot, so the old state would destroy it");
+	else if (!job.backing)
+		r = job_fail(&job, -ENODEV, "volume-missing", "Attach the disk again.",
+			     "its device is not there");
+	else if (job.plain)
+		log_notice("Volume %s: its filesystem is whole; left as it is.", uuid);
+	else if (stat(head, &saved) < 0)
+		r = job_fail(&job, -ENOENT, "snapshot-incomplete", "Restore from a backup.",
+			     "the snapshot no longer holds its first sectors");
+	else if (job.backing->filesystem || job.backing->n_mounts > 0)
+		r = job_fail(&job, -EPERM, "other-content", "Remove it first if that is wanted.",
+			     "its device now holds something else (%s)",
+			     job.backing->filesystem ? job.backing->filesystem : "mounted");
+	else if (!is_dry)
+		r = copy_range(head, 0, job.backing->path, 0, (uint64_t)saved.st_size,
+			       O_WRONLY | O_EXCL);
+out:
+	job.progress = NULL;
+	job_clear(&job);
+	return r;
+}
+
+static int restore_file(const char *folder, const char *path)
+{
+	_cleanup_(freep) char *from = NULL, *text = NULL;
+	size_t size_bytes;
+	int r;
+
+	r = text_format(&from, "%s/files%s", folder, path);
+	if (r == 0)
+		r = file_read(from, FSTAB_MAX_BYTES, &text, &size_bytes);
+	if (r == -ENOENT)
+		return 0;
+	return r == 0 ? file_write_atomic(path, text, size_bytes, 0644) : r;
+}
+
+static int check_hashes(const char *folder, struct json_object *manifest)
+{
+	struct json_object *files = json_get_array(manifest, "files");
+
+	for (size_t i = 0; files && i < json_object_array_length(files); i++) {
+		struct json_object *file = json_object_array_get_idx(files, i);
+		const char *path = json_get_string(file, "path"),
+			   *hash = json_get_string(file, "sha256");
+		_cleanup_(freep) char *full = NULL, *output = NULL;
+		const char *argv[] = { "sha256sum", NULL, NULL };
+		int status;
+
+		if (!path || !hash || strstr(path, ".."))
+			return -EBADMSG;
+		if (text_format(&full, "%s/%s", folder, path) < 0)
+			return -ENOMEM;
+		argv[1] = full;
+		if (process_run(argv, 60, &status, &output) < 0 || status != 0 ||
+		    strncmp(output, hash, 64) != 0)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+/**
+ * snapshot_restore() - put fstab, crypttab and lost first sectors back
+ *
+ * All or nothing: refused, with every reason, when any volume's data has moved or a checksum does
+ * not hold.
+ *
+ * Return: 0 or -errno; what is wrong has been said.
+ */
+int snapshot_restore(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *manifest = NULL;
+	_cleanup_(freep) char *folder = NULL, *path = NULL;
+	struct json_object *volumes;
+	int r, first = 0;
+
+	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->request->snapshot);
+	if (r == 0)
+		r = text_format(&path, "%s/manifest.json", folder);
+	if (r == 0)
+		r = json_read_file(path, MANIFEST_MAX_BYTES, &manifest);
+	if (r == 0)
+		r = check_hashes(folder, manifest);
+	if (r < 0) {
+		(void)faults_add(&plan->report.faults, FAULT_ERROR, "snapshot-damaged", NULL, NULL,
+				 "Choose another one (vmcryptctl snapshot list).",
+				 "Snapshot %s is missing, damaged or incomplete.",
+				 plan->request->snapshot);
+		return log_error_errno(r, "Snapshot %s cannot be used: %m",
+				       plan->request->snapshot);
+	}
+	volumes = json_get_array(manifest, "volumes");
+	for (int is_dry = 1; is_dry >= 0 && first == 0; is_dry--)
+		for (size_t i = 0; volumes && i < json_object_array_length(volumes); i++) {
+			r = restore_volume(plan, folder, json_object_array_get_idx(volumes, i),
+					   is_dry);
+			if (r < 0 && first == 0)
+				first = r;
+		}
+	if (first < 0)
+		return first;
+	r = restore_file(folder, FSTAB_PATH);
+	if (r == 0)
+		r = restore_file(folder, CRYPTTAB_PATH);
+	if (r < 0)
+		(void)faults_add(&plan->report.faults, FAULT_ERROR, "cannot-write", NULL, NULL,
+				 "Make /etc writable and try again.",
+				 "The files in /etc cannot be put back: %s.", strerror(-r));
+	return r;
+}

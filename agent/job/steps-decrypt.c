@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/crypttab.h"
+#include "boot/fstab.h"
+#include "job/snapshot.h"
+#include "job/steps.h"
+#include "volume/filesystem.h"
+#include "volume/mapping.h"
+#include "volume/reencrypt.h"
+
+/* The header says where the passphrase is; that it answers is proven before anything changes. */
+static int passphrase_apply(struct job *job)
+{
+	int r;
+
+	if (!job->header)
+		return job_fail(job, -ENOENT, "volume-missing", "Attach the disk again.",
+				"its LUKS2 header is not there");
+	r = job_passphrase(job);
+	if (r != 0)
+		return r;
+	r = header_prove(job->backing->path, job_header_file(job), job->passphrase);
+	return r == 0 ? 0
+		      : job_fail(job, r, "key-corrupt", "Open it with a recovery key.",
+				 "the stored passphrase does not open its header");
+}
+
+static int export_done(struct job *job)
+{
+	return job->header && job->header->is_detached;
+}
+
+/*
+ * The way back begins with a copy of the header on another device, from now on the one that counts:
+ * the head of the volume is where its first data will go. Until it is whole under its final name it
+ * is nothing.
+ */
+static int export_apply(struct job *job)
+{
+	_cleanup_(freep) char *partial = NULL;
+	int r;
+
+	r = text_format(&partial, "%s.partial", job->header_file);
+	if (r == 0)
+		r = directory_make(HEADER_DIRECTORY, 0700);
+	if (r < 0)
+		return job_fail(job, r, "header-failed", "Make room on /boot and try again.",
+				"its header has no place: %m");
+	(void)unlink(partial);
+	r = header_export(job->backing->path, partial);
+	if (r == 0)
+		r = header_prove(job->backing->path, partial, job->passphrase);
+	if (r == 0 && rename(partial, job->header_file) < 0)
+		r = -errno;
+	if (r == 0)
+		r = file_sync_parent(job->header_file);
+	if (r != 0) {
+		(void)unlink(partial);
+		return job_fail(job, r, "header-failed", "Make room on /boot and try again.",
+				"its header cannot be copied: %s", strerror(r < 0 ? -r : EBADMSG));
+	}
+	return job_look(job);
+}
+
+static int export_undo(struct job *job)
+{
+	if (job->header && (job->header->is_decrypting || !job->header->is_detached))
+		return 0;
+	return file_remove_durably(job->header_file);
+}
+
+static int tell_crypttab(struct job *job, bool is_exported)
+{
+	_cleanup_(freep) char *source = NULL;
+	struct crypttab_entry entry;
+	int r;
+
+	r = is_exported ? text_format(&source, "%s", job->device)
+			: text_format(&source, "UUID=%s", job->header_uuid);
+	if (r == 0)
+		r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
+	if (r < 0)
+		return r;
+	entry = (struct crypttab_entry){ .name = job->mapping,
+					 .device = source,
+					 .header = is_exported ? job->header_file : NULL };
+	r = crypttab_add(CRYPTTAB_PATH, &entry);
+	return r > 0 ? -EEXIST : r;
+}
+
+static int boot_done(struct job *job)
+{
+	struct crypttab_entries entries = { 0 };
+	int r, found = 0;
+
+	if (!export_done(job))
+		return 0;
+	r = crypttab_read(CRYPTTAB_PATH, &entries);
+	for (size_t i = 0; r == 0 && i < entries.n; i++)
+		found |= strcmp(entries.entries[i].name, job->mapping) == 0 &&
+			 entries.entries[i].header &&
+			 strcmp(entries.entries[i].header, job->header_file) == 0;
+	crypttab_entries_clear(&entries);
+	return r < 0 ? r : found;
+}
+
+static int boot_apply(struct job *job)
+{
+	int r = tell_crypttab(job, true);
+
+	return r == 0 ? 0
+		      : job_fail(job, r, "boot-files", "Make /etc writable and try again.",
+				 "/etc/crypttab cannot be changed: %m");
+}
+
+static int boot_undo(struct job *job)
+{
+	return tell_crypttab(job, false);
+}
+
+/* Plain on its own device, or a header that says that nothing is encrypted any more. */
+static int decrypt_done(struct job *job)
+{
+	if (job->header)
+		return job->header->is_detached &&
+		       job->header->conversion == HEADER_CONVERSION_NONE &&
+		       job->header->encrypted_bytes == 0;
+	return job->plain != NULL;
+}
+
+static int initialise_done(struct job *job)
+{
+	return (job->header && job->header->is_decrypting) || decrypt_done(job);
+}
+
+static int initialise_apply(struct job *job)
+{
+	int r;
+
+	r = job_attach(job);
+	if (r == 0)
+		r = job_passphrase(job);
+	if (r != 0)
+		return r;
+	r = header_initialise_decryption(job->backing->path, job->header_file, job->mapping,
+					 job->passphrase);
+	if (r != 0)
+		return job_fail(job, r, "decrypt-failed", "Reboot: it goes on by itself.",
+				"its decryption cannot be initialised: %s",
+				strerror(r < 0 ? -r : EBUSY));
+	return job_look(job);
+}
+
+static int recall_fstab(struct job *job)
+{
+	_cleanup_(json_putp) struct json_object *array = NULL;
+	_cleanup_(freep) char *path = NULL;
+	size_t n;
+	int r;
+
+	r = step_volume_record_path(job, &path);
+	if (r == 0)
+		r = json_read_file(path, JOURNAL_MAX_BYTES, &array);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+	fstab_entries_clear(&job->fstab_before);
+	job->fstab_before.entries = calloc(n ? n : 1, sizeof(struct fstab_entry));
+	if (!job->fstab_before.entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *object = json_object_array_get_idx(array, i);
+		struct fstab_entry *entry = &job->fstab_before.entries[job->fstab_before.n++];
+
+		if (!json_get_string(object, "original") || !json_get_string(object, "spec") ||
+		    !json_get_string(object, "target") || !json_get_string(object, "type") ||
+		    !json_get_string(object, "options"))
+			return -EBADMSG;
+		entry->line = (size_t)json_get_int(object, "line", 0);
+		entry->original = strdup(json_get_string(object, "original"));
+		entry->spec = strdup(json_get_string(object, "spec"));
+		entry->target = strdup(json_get_string(object, "target"));
+		entry->type = strdup(json_get_string(object, "type"));
+		entry->options = strdup(json_get_string(object, "options"));
+		if (!entry->original || !entry->spec || !entry->target || !entry->type ||
+		    !entry->options)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/*
+ * The entries first: from here on a boot finds the plain filesystem by itself. Then the mapping,
+ * which is now a plain window onto the device, goes: at once when nobody uses it, else when its
+ * last user does.
+ */
+static int release_apply(struct job *job)
+{
+	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
+	struct fstab_device device = { .uuid = job->uuid, .mapping = job->mapping };
+	_cleanup_(freep) char *detail = NULL;
+	int r;
+
+	r = recall_fstab(job);
+	if (r == 0)
+		r = fstab_restore(FSTAB_PATH, &device, &job->fstab_before);
+	if (r >= 0)
+		r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
+	if (r < 0)
+		return job_fail(job, r, "boot-files", "Make /etc writable and try again.",
+				"/etc/fstab and /etc/crypttab cannot be put back: %m");
+
+	r = job_look(job);
+	if (r == 0 && job->mapped)
+		r = filesystem_unmount_all(job->mapped);
+	if (r == 0 && job->mapped)
+		r = mapping_close(job->mapping);
+	if (r != 0) {
+		(void)mapping_close_later(job->mapping);
+		(void)faults_add(
+			&job->plan->report.faults, FAULT_WARNING, "still-in-use", job->uuid,
+			"release", "Nothing needs to be done.",
+			"The volume is plain, but it was in use: its mapping goes away at the "
+			"next unmount or reboot.");
+		return 0;
+	}
+	(void)job_settle();
+	r = job_look(job);
+	if (r == 0 && job->plain && job->plain->n_mounts == 0)
+		r = filesystem_mount_all(job->plain->path, &was);
+	if (r != 0)
+		return job_fail(job, r, "cannot-mount", "Mount it by hand; the volume is plain.",
+				"it cannot be mounted again as it was");
+	r = job_look(job);
+	if (r == 0 && job->plain && job->plain->n_mounts > 0)
+		(void)filesystem_grow(job->plain->path, job->filesystem,
+				      job->plain->mounts[0].target, &detail);
+	return r;
+}
+
+static int tidy_done(struct job *job)
+{
+	return job->is_closed;
+}
+
+static int tidy_apply(struct job *job)
+{
+	_cleanup_(freep) char *backup = NULL, *record = NULL;
+	int r;
+
+	r = file_remove_durably(job->header_file);
+	if (r == 0)
+		r = text_format(&backup, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+	if (r == 0)
+		r = file_remove_durably(backup);
+	if (r == 0)
+		r = step_volume_record_path(job, &record);
+	if (r == 0)
+		r = file_remove_durably(record);
+	job->is_closed = true;
+	if (r == 0)
+		r = plan_save(job->plan);
+	if (r < 0)
+		return job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+				"the journal cannot be closed: %m");
+	job->progress->state = JOB_DONE;
+	job->progress->step = NULL;
+	job->progress->done_bytes = job->progress->size_bytes;
+	return 0;
+}
+
+/* clang-format off */
+static const struct step steps[] = {
+	{ "snapshot",   step_snapshot_done, step_snapshot,    NULL,        false },
+	{ "passphrase", NULL,               passphrase_apply, NULL,        false },
+	{ "export",     export_done,        export_apply,     export_undo, false },
+	{ "boot",       boot_done,          boot_apply,       boot_undo,   false },
+	{ "initialise", initialise_done,    initialise_apply, NULL,        true  },
+	{ "decrypt",    decrypt_done,       step_convert,     NULL,        false },
+	{ "release",    NULL,               release_apply,    NULL,        false },
+	{ "tidy",       tidy_done,          tidy_apply,       NULL,        false },
+};
+/* clang-format on */
+
+const struct steps decrypt_steps = { steps, ARRAY_SIZE(steps) };

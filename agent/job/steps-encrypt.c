@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "job/snapshot.h"
+#include "job/steps.h"
+#include "volume/filesystem.h"
+#include "volume/mapping.h"
+#include "volume/reencrypt.h"
+
+/** step_staging_path() - where a header is built: never on the volume itself */
+int step_staging_path(const struct job *job, char **ret)
+{
+	return text_format(ret, STAGING_DIRECTORY "/%s.luks", job->header_uuid);
+}
+
+/* The copy in which reencryption is initialised, beside its place for a detached header. */
+static int commit_path(const struct job *job, char **ret)
+{
+	return job->header_file
+		       ? text_format(ret, "%s.partial", job->header_file)
+		       : text_format(ret, STAGING_DIRECTORY "/%s.commit", job->header_uuid);
+}
+
+/** step_keyslots() - the whole header with all its keyslots, in a file on another device */
+int step_keyslots(struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	int r;
+
+	if (!job->backing)
+		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
+				"its device %s is not there", job->device);
+	r = directory_make(STAGING_DIRECTORY, 0700);
+	if (r == 0)
+		r = step_staging_path(job, &file);
+	if (r < 0)
+		return job_fail(job, r, "header-failed", "Make room below " STATE_DIRECTORY ".",
+				"its header has no place: %m");
+	r = job_passphrase(job);
+	return r == 0 ? step_build_header(job, file) : r;
+}
+
+int step_keyslots_done(struct job *job)
+{
+	_cleanup_(header_info_freep) struct header_info *header = NULL;
+	_cleanup_(freep) char *file = NULL;
+	int r;
+
+	if (!job->reference || !job->backing)
+		return 0;
+	r = step_staging_path(job, &file);
+	if (r < 0)
+		return r;
+	if (access(file, F_OK) < 0)
+		return 0;
+	r = header_read(job->backing->path, file, &header);
+	return r == 0 && header->token &&
+	       header->keyslots >= (job->plan->request->has_recovery_key ? 2 : 1);
+}
+
+int step_keyslots_undo(struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	int r = step_staging_path(job, &file);
+
+	return r == 0 ? file_remove_durably(file) : r;
+}
+
+static bool shrinks_mounted(const struct job *job)
+{
+	return strcmp(job->filesystem, "xfs") == 0 || strcmp(job->filesystem, "btrfs") == 0;
+}
+
+static int make_room(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r;
+
+	r = room_make(job->inventory, job->plain, job->room, &detail);
+	if (r == 0)
+		return job_look(job);
+	return job_fail(job, r, r == FILESYSTEM_E_UNCLEAN ? "filesystem-unclean" : "no-room",
+			r == FILESYSTEM_E_UNCLEAN
+				? "Repair it (fsck) and try again."
+				: "Grow the disk, use --detached-header, or --encrypt-format-all.",
+			"there is no room for a header: %s",
+			detail ? detail : strerror(r < 0 ? -r : ENOSPC));
+}
+
+/* Room that is made while the filesystem is mounted; one that is not gets mounted aside for it. */
+static int make_room_mounted(struct job *job)
+{
+	static const char aside[] = RUNTIME_DIRECTORY "/mount";
+	struct volume_mount mount = { .target = (char *)aside, .root = (char *)"/" };
+	struct volume mounted;
+	bool was_mounted = job->plain->n_mounts > 0;
+	int r;
+
+	if (job->room == ROOM_PARTITION || job->room == ROOM_EXTENTS)
+		return make_room(job);
+	if (job->room != ROOM_FILESYSTEM || !shrinks_mounted(job))
+		return 0;
+	if (!was_mounted) {
+		r = directory_make(aside, 0700);
+		if (r == 0)
+			r = filesystem_mount_one(job->plain->path, aside, job->filesystem, NULL);
+		if (r == 0)
+			r = job_look(job);
+		if (r != 0)
+			return job_fail(job, r, "cannot-mount", "Mount it by hand and try again.",
+					"it cannot be mounted to make room in it");
+	}
+	r = make_room(job);
+	if (!was_mounted) {
+		mounted = (struct volume){ .mounts = &mount,
+					   .n_mounts = 1,
+					   .path = job->plain->path };
+		(void)filesystem_unmount_all(&mounted);
+		if (r == 0)
+			r = job_look(job);
+	}
+	return r;
+}
+
+static int mount_back(struct job *job)
+{
+	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
+	int r = job_look(job);
+
+	if (r < 0 || !job->plain || job->plain->n_mounts > 0)
+		return r;
+	return filesystem_mount_all(job->plain->path, &was);
+}
+
+/**
+ * step_build_header() - keyslots and token in a file, proven
+ *
+ * Done while the volume is still in use: none of it touches the volume.
+ */
+int step_build_header(struct job *job, const char *file)
+{
+	struct header_plan plan;
+	int r;
+
+	(void)unlink(file);
+	r = step_header_plan(job, file, &plan);
+	if (r < 0)
+		return job_fail(job, r, "header-failed", "Free some memory and try again.",
+				"its header cannot be planned: %m");
+	r = header_build(&plan);
+	if (r == 0)
+		r = header_prove(plan.device, file, job->passphrase);
+	header_token_free((struct header_token *)plan.token);
+	return r == 0 ? 0
+		      : job_fail(job, r, "header-failed", "Make room below " STATE_DIRECTORY ".",
+				 "its header cannot be built: %s",
+				 r < 0 ? strerror(-r) : "the passphrase does not open it");
+}
+
+/* Reencryption is initialised in a copy: cut before the commit, it is stale, and the next try needs
+ * a fresh one. */
+static int copy_header(struct job *job, const char *file)
+{
+	_cleanup_(freep) char *built = NULL;
+	int r;
+
+	r = step_staging_path(job, &built);
+	if (r == 0)
+		r = file_copy(built, file, 0600);
+	return r < 0 ? job_fail(job, r, "header-failed",
+				"Make room below " STATE_DIRECTORY " and /boot.",
+				"its header cannot be copied: %m")
+		     : 0;
+}
+
+static int initialise(struct job *job, const char *file)
+{
+	struct header_plan plan;
+	int r;
+
+	r = step_header_plan(job, file, &plan);
+	if (r < 0)
+		return r;
+	r = header_initialise(&plan);
+	header_token_free((struct header_token *)plan.token);
+	return r == 0 ? 0
+		      : job_fail(job, r, "header-failed",
+				 "Nothing was changed; look at the journal and try again.",
+				 "its encryption cannot be initialised: %s",
+				 r < 0                ? strerror(-r)
+				 : r == HEADER_E_BUSY ? "the device is in use"
+						      : "it is encrypted already");
+}
+
+int step_set_committing(struct job *job, bool is_committing)
+{
+	int r;
+
+	job->is_committing = is_committing;
+	r = plan_save(job->plan);
+	return r < 0 ? job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+				"the journal cannot be written: %m")
+		     : 0;
+}
+
+/*
+ * The header goes onto the volume's head. The journal says so before the first byte is written, and
+ * that it is over only after the last is flushed. So at the next start: no note = the volume is
+ * untouched or whole; a note and a plain filesystem at the head = the cut came before the first
+ * byte, and since the filesystem may have been mounted meanwhile, all is made anew; a note and
+ * anything else = the file holds the only whole header, and is written again.
+ */
+static int commit_header(struct job *job, const char *file)
+{
+	int r;
+
+	r = header_commit(job->backing->path, file);
+	if (r != 0)
+		return job_fail(job, r, "header-failed",
+				"Reboot: it is written again from " STAGING_DIRECTORY ".",
+				"its header cannot be written: %s", strerror(r < 0 ? -r : EIO));
+	r = step_set_committing(job, false);
+	if (r < 0)
+		return r;
+	(void)file_remove_durably(file);
+	return 0;
+}
+
+static int header_attached(struct job *job, const char *file)
+{
+	int r;
+
+	if (job->is_committing && !job->plain && access(file, F_OK) == 0)
+		return commit_header(job, file);
+	if (!job->plain)
+		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
+				"its filesystem is not on %s", job->device);
+	r = job_passphrase(job);
+	if (r == 0)
+		r = make_room_mounted(job);
+	if (r == 0)
+		r = step_unmount(job, job->plain);
+	if (r == 0)
+		r = job_look(job);
+	if (r == 0 && job->room == ROOM_FILESYSTEM && !shrinks_mounted(job))
+		r = make_room(job);
+	if (r == 0 && snapshot_take_head(job) < 0)
+		r = job_fail(job, -EIO, "snapshot-failed", "Make room below " STATE_DIRECTORY ".",
+			     "its first sectors cannot be saved");
+	if (r == 0)
+		r = copy_header(job, file);
+	if (r == 0)
+		r = initialise(job, file);
+	if (r == 0)
+		r = step_set_committing(job, true);
+	return r == 0 ? commit_header(job, file) : r;
+}
+
+/* Nothing on the volume changes: the header's place is the commit. */
+static int header_detached(struct job *job, const char *file)
+{
+	int r;
+
+	if (!job->plain)
+		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
+				"its filesystem is not on %s", job->device);
+	r = job_passphrase(job);
+	if (r == 0)
+		r = directory_make(HEADER_DIRECTORY, 0700);
+	if (r == 0)
+		r = step_unmount(job, job->plain);
+	if (r == 0)
+		r = job_look(job);
+	if (r == 0)
+		r = copy_header(job, file);
+	if (r == 0)
+		r = initialise(job, file);
+	if (r == 0 && rename(file, job->header_file) < 0)
+		r = -errno;
+	return r == 0 ? file_sync_parent(job->header_file) : r;
+}
+
+static int header_done(struct job *job)
+{
+	return job->header && !job->is_committing && !job->header->is_decrypting;
+}
+
+static int header_apply(struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	int r;
+
+	r = commit_path(job, &file);
+	if (r < 0)
+		return job_fail(job, r, "header-failed", "Make room below " STATE_DIRECTORY ".",
+				"its header has no place: %m");
+	r = job->header_file ? header_detached(job, file) : header_attached(job, file);
+	if (r != 0)
+		return r;
+	(void)job_settle();
+	r = job_look(job);
+	return r < 0 ? r : job_attach(job);
+}
+
+/* Only while nobody has written through the mapping: its head goes back, then it is mounted as it
+ * was. */
+static int header_undo(struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	bool is_torn, is_unused;
+	int r;
+
+	r = job_look(job);
+	if (r < 0)
+		return r;
+	is_torn = job->is_committing && !job->header && !job->plain && job->backing;
+	is_unused = job->header && job->header->encrypted_bytes == 0 &&
+		    !(job->mapped && job->mapped->n_mounts > 0);
+	if (job->header && !is_unused)
+		return -EBUSY;
+	if (is_torn || is_unused) {
+		r = mapping_close(job->mapping);
+		if (r == 0 && job->header_file)
+			r = file_remove_durably(job->header_file);
+		else if (r == 0)
+			r = snapshot_put_head_back(job);
+		if (r != 0)
+			return r < 0 ? r : -EBUSY;
+		(void)job_settle();
+	}
+	job->is_committing = false;
+	if (commit_path(job, &file) == 0)
+		(void)file_remove_durably(file);
+	r = mount_back(job);
+	if (r == 0)
+		r = job_look(job);
+	if (r == 0 && job->plain && job->plain->n_mounts > 0) {
+		_cleanup_(freep) char *detail = NULL;
+
+		/* the filesystem takes back what it gave; a larger device stays larger */
+		(void)filesystem_grow(job->plain->path, job->filesystem,
+				      job->plain->mounts[0].target, &detail);
+	}
+	return r;
+}
+
+int step_encrypt_done(struct job *job)
+{
+	return job->header && !job->is_committing &&
+	       job->header->conversion == HEADER_CONVERSION_NONE && !job->header->is_decrypting;
+}
+
+int step_tidy_done(struct job *job)
+{
+	return job->is_closed;
+}
+
+static int keep_header_backup(struct job *job)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	r = text_format(&path, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+	if (r == 0)
+		r = directory_make(STAGING_DIRECTORY, 0700);
+	if (r < 0)
+		return r;
+	(void)unlink(path);
+	return header_backup(job->backing->path, job_header_file(job), path);
+}
+
+/** tidy: the filesystem takes the room that is left, plain copies go, the header is kept once more
+ */
+int step_tidy(struct job *job)
+{
+	_cleanup_(freep) char *path = NULL, *detail = NULL;
+	int r;
+
+	r = job_look(job);
+	if (r == 0)
+		r = mapping_path(job->mapping, &path);
+	if (r < 0)
+		return r;
+	if (job->mapped && job->mapped->n_mounts > 0 && !job->header_file) {
+		r = filesystem_grow(path, job->filesystem, job->mapped->mounts[0].target, &detail);
+		if (r != 0)
+			log_warning("Volume %s: the filesystem could not grow back by 16 MiB: %s",
+				    job->uuid, detail ? detail : "unknown");
+	}
+	if (keep_header_backup(job) != 0)
+		log_warning(
+			"Volume %s: no backup of its header could be kept below " STAGING_DIRECTORY
+			".",
+			job->uuid);
+	(void)step_keyslots_undo(job); /* the header on the disk is the only one that counts now */
+	r = snapshot_forget_data(job);
+	if (r < 0)
+		log_warning_errno(r, "Volume %s: the snapshot still holds plain sectors: %m",
+				  job->uuid);
+	job->is_closed = true;
+	r = plan_save(job->plan);
+	if (r < 0)
+		return job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+				"the journal cannot be closed: %m");
+	job->progress->state = JOB_DONE;
+	job->progress->step = NULL;
+	job->progress->done_bytes = job->progress->size_bytes;
+	return 0;
+}
+
+/* clang-format off */
+static const struct step steps[] = {
+	{ "snapshot",   step_snapshot_done,   step_snapshot,   NULL,           false },
+	{ "passphrase", step_passphrase_done, step_passphrase, NULL,           false },
+	{ "keyslots",   step_keyslots_done,   step_keyslots,   step_keyslots_undo, false },
+	{ "boot",       step_boot_done,       step_boot,       step_boot_undo, false },
+	{ "header",     header_done,          header_apply,    header_undo,    false },
+	{ "encrypt",    step_encrypt_done,    step_convert,    NULL,           true  },
+	{ "verify",     NULL,                 step_verify,     NULL,           false },
+	{ "tidy",       step_tidy_done,       step_tidy,       NULL,           false },
+};
+/* clang-format on */
+
+const struct steps encrypt_steps = { steps, ARRAY_SIZE(steps) };

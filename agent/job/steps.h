@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* job/steps.h - the tables of steps: what is done to a volume, and in which order
+ *
+ * encrypt: snapshot, passphrase, keyslots, boot, header, encrypt (commits), verify, tidy.
+ * format:  snapshot, passphrase, keyslots, boot, format (commits), verify, tidy.
+ * decrypt: snapshot, passphrase, export, boot, initialise (commits), decrypt, release, tidy.
+ *
+ * The entries of fstab and crypttab come before the header: a power cut between the two then finds
+ * a machine that boots, whichever side it fell.
+ */
+#pragma once
+
+#include "job/job.h"
+
+extern const struct steps encrypt_steps;
+extern const struct steps format_steps;
+extern const struct steps decrypt_steps;
+
+const struct steps *steps_of(const struct plan *plan);
+
+/* shared by the tables */
+int step_snapshot_done(struct job *job);
+int step_snapshot(struct job *job);
+int step_passphrase_done(struct job *job);
+int step_passphrase(struct job *job);
+int step_boot_done(struct job *job);
+int step_boot(struct job *job);
+int step_boot_undo(struct job *job);
+int step_verify(struct job *job);
+int step_unmount(struct job *job, const struct volume *volume);
+int step_header_plan(struct job *job, const char *file, struct header_plan *ret);
+int step_staging_path(const struct job *job, char **ret);
+int step_keyslots(struct job *job);
+int step_keyslots_done(struct job *job);
+int step_keyslots_undo(struct job *job);
+int step_build_header(struct job *job, const char *file);
+int step_set_committing(struct job *job, bool is_committing);
+int step_encrypt_done(struct job *job);
+int step_convert(struct job *job);
+int step_converted(struct job *job, int condition);
+int step_tidy_done(struct job *job);
+int step_tidy(struct job *job);
+int step_volume_record_path(const struct job *job, char **ret);

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Power cuts at seeded random moments of enable, conversion and disable: each time every file holds.
+
+A guest with a bare init runs vmcrypt-unlock and vmcrypt-worker as the units would, and is cut off at a random
+moment; the next start continues. When a volume has gone all the way there and back, the next one gets another
+filesystem. VMCRYPT_CUTS says how many cuts (60), VMCRYPT_SEED repeats a run.
+"""
+
+import os
+import random
+import time
+
+CUTS = int(os.environ.get("VMCRYPT_CUTS", "60"))
+LIMIT = 120 + 25 * CUTS
+LONGEST_S = 9.0  # a whole way there or back takes about as long as this
+STARTS_MAX = 40  # for one way, before it is called stuck
+
+JOB = "20260101T000000Z-{:04x}"
+REQUEST = {
+    "encrypt": '{"kind":"encrypt","volume_type":"Data","provider":"file"}',
+    "decrypt": '{"kind":"decrypt","volume_type":"Data"}',
+}
+MAKE = {
+    "ext4": "mkfs.ext4 -q -F -U {uuid} {device}",
+    "xfs": "mkfs.xfs -q -f -m uuid={uuid} {device}",
+    "btrfs": "mkfs.btrfs -q -f -U {uuid} {device}",
+}
+
+FRESH = """set -e
+rm -rf /var/lib/vmcrypt /etc/vmcrypt /boot/vmcrypt /etc/crypttab /var/manifest
+wipefs -q -a {device}; dd if=/dev/zero of={device} bs=1M count=64 status=none
+{make}
+sed -i '/[ ]\\/data /d' /etc/fstab
+echo 'UUID={uuid} /data {filesystem} defaults 0 2' >> /etc/fstab
+cp /etc/fstab /var/fstab.before
+mkdir -p /data; udevadm settle; mount /data
+mkdir /data/first /data/written
+for i in $(seq 40); do head -c $((i * 7919 % 400000 + 1)) /dev/urandom > /data/first/$i; done
+sync; sha256sum /data/first/* > /var/manifest; sync
+umount /data; sync
+"""
+
+# What every start does: unlock, mount, look at every file; then go on with the job beside a writer.
+START = """
+export VMCRYPT_LOG=debug
+mkdir -p /run/vmcrypt /run/cryptsetup /data
+if [ -e /etc/crypttab ]; then /usr/lib/vmcrypt/vmcrypt-unlock --wait 20 2>/run/unlock.log & fi
+for i in $(seq 150); do
+	udevadm settle
+	mountpoint -q /data || mount /data 2>/run/mount.log
+	mountpoint -q /data && break
+	sleep 0.1
+done
+mountpoint -q /data || {{ echo NOT MOUNTED; cat /run/unlock.log /run/mount.log; lsblk -f; cat /etc/fstab /etc/crypttab
+	ls -l /var/lib/vmcrypt/headers /boot/vmcrypt/headers; dmesg | tail -20; exit 9; }}
+sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; lsblk -f; exit 8; }}
+echo CHECKED
+mkdir -p /var/lib/vmcrypt/jobs/{job}
+[ -e /var/lib/vmcrypt/jobs/{job}/request.json ] || {{ echo '{request}' > /var/lib/vmcrypt/jobs/{job}/request.json; sync; }}
+(
+	i=0
+	while :; do
+		i=$((i + 1)); f=/data/written/{start}-$i
+		head -c $((RANDOM * 3)) /dev/urandom > $f 2>/dev/null && sync $f /data/written 2>/dev/null &&
+			s=$(sha256sum $f 2>/dev/null) && [ -n "$s" ] && echo "$s" >> /var/manifest && sync /var/manifest
+		sleep 0.05
+	done
+) &
+writer=$!
+echo GO
+/usr/lib/vmcrypt/vmcrypt-worker {job} 2>/run/worker.log
+code=$?
+kill $writer; wait $writer 2>/dev/null
+grep -E '^<[345]>' /run/worker.log
+[ $code = 0 ] || {{ echo WORKER $code; tail -30 /run/worker.log; cat /run/vmcrypt/jobs/{job}/report.json; exit 7; }}
+sync
+sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; exit 8; }}
+echo WAY DONE
+lsblk -n -o NAME,FSTYPE,MOUNTPOINT {device}
+cmp /etc/fstab /var/fstab.before && echo SAME FSTAB
+findmnt -n -o SOURCE /data
+umount /data
+"""
+
+
+class Journey:
+    """One volume on its way there and back again."""
+
+    def __init__(self, bare, number, filesystem):
+        self.bare, self.number, self.filesystem = bare, number, filesystem
+        self.device = bare.devices["data"]
+        self.uuid = f"{number:08d}-1111-4222-8333-444444444444"
+        self.way, self.starts, self.cuts = "encrypt", 0, []
+
+    def begin(self):
+        make = MAKE[self.filesystem].format(uuid=self.uuid, device=self.device)
+        self.bare.run(FRESH.format(device=self.device, uuid=self.uuid, filesystem=self.filesystem, make=make))
+
+    def start(self):
+        self.starts += 1
+        assert self.starts < STARTS_MAX, f"{self.way} of {self.filesystem} is stuck; cuts {self.cuts}"
+        turn = 2 * self.number + (self.way == "decrypt")
+        self.bare.start(START.format(job=JOB.format(turn), request=REQUEST[self.way], device=self.device,
+                                     start=f"{turn}-{self.starts}"))
+
+    def ended(self, result):
+        """The script came to its end without a cut. Return: whether the volume is back where it began."""
+        where = f"{self.filesystem}, {self.way}, cuts {self.cuts}"
+        assert result.code == 0 and "WAY DONE" in result.out, f"{where}:\n{result.out}"
+        if self.way == "encrypt":
+            assert f"/dev/mapper/vmcrypt-{self.uuid}" in result.out, f"{where}:\n{result.out}"
+            self.way, self.starts = "decrypt", 0
+            return False
+        assert "SAME FSTAB" in result.out and self.device in result.out.splitlines(), f"{where}:\n{result.out}"
+        return True
+
+
+def run(rig):
+    seed = int(os.environ.get("VMCRYPT_SEED", random.SystemRandom().randrange(1 << 32)))
+    chance = random.Random(seed)
+    print(f"note: seed {seed}, {CUTS} cuts")
+    bare = rig.bare(disks={"data": "384M"}, memory="512M")
+    cuts = number = 0
+    while cuts < CUTS:
+        number += 1
+        journey = Journey(bare, number, chance.choice(list(MAKE)))
+        journey.begin()
+        back = False
+        while not back:
+            moment = chance.uniform(0, LONGEST_S)
+            journey.start()
+            if cuts < CUTS:
+                try:
+                    bare.wait_console(r"^GO|NOT MOUNTED|CONTENT CHANGED|@@vmtest end", 90)
+                except AttributeError:
+                    pass
+                end = time.monotonic() + moment
+                while time.monotonic() < end and bare.is_running():
+                    time.sleep(0.02)
+                if bare.is_running():
+                    bare.power_cut()
+                    cuts += 1
+                    journey.cuts.append(f"{journey.way}+{moment:.2f}")
+                    output = bare.output()
+                    assert "NOT MOUNTED" not in output and "CONTENT CHANGED" not in output and \
+                        "WORKER" not in output, f"{journey.filesystem}, cuts {journey.cuts}:\n{output}"
+                    continue
+            back = journey.ended(bare.wait(120))
+        print(f"note: {journey.filesystem}: {len(journey.cuts)} cuts: {' '.join(journey.cuts)}")
+    print(f"note: {cuts} cuts, {number} volumes, no file changed")
