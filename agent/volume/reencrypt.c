@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "volume/ending.h"
 #include "volume/header.h"
 #include "volume/luks.h"
 
@@ -80,6 +81,10 @@ static int open_clean(const struct reencrypt *conversion, struct crypt_device **
 		state = crypt_reencrypt_status(cd, NULL);
 		if (luks_is_plain(&segments, state))
 			return NOTHING_LEFT;
+		if (ending_is_due(&segments, state)) {
+			r = ending_make(cd, conversion, &segments);
+			return r == 0 ? NOTHING_LEFT : r;
+		}
 		switch (state) {
 		case CRYPT_REENCRYPT_NONE:
 			return NOTHING_LEFT;
@@ -143,7 +148,8 @@ static int resume(struct crypt_device *cd, const struct reencrypt *conversion)
  * Cost: each byte read and written once, one thread; about 24 MiB and the hotzone.
  *
  * Return: 0 (nothing is left to do), REENCRYPT_E_STOPPED, REENCRYPT_E_STEP, REENCRYPT_E_PASSPHRASE,
- * REENCRYPT_E_BUSY, or -errno (nothing was moved). Source: libcryptsetup.h, crypt_reencrypt_run().
+ * REENCRYPT_E_BUSY, REENCRYPT_E_BACKUP, or -errno (nothing was moved). Source: libcryptsetup.h,
+ * crypt_reencrypt_run().
  */
 int reencrypt_run(const struct reencrypt *conversion)
 {
