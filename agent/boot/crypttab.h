@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* boot/crypttab.h - /etc/crypttab, entry by entry
  *
- * One entry a volume, so that systemd's and Debian's own tools know the mapping (crypttab(5)); all other
- * bytes stay. Entries are "noauto,nofail": vmcrypt-unlock opens all volumes with one batch of keys, and a
- * person can still say `systemctl start systemd-cryptsetup@NAME` and type a recovery key.
+ * One entry a volume, so that systemd's and Debian's own tools know the mapping (crypttab(5)); all
+ * other bytes stay. Entries are "noauto,nofail": vmcrypt-unlock opens all volumes with one batch of
+ * keys, and a person can still say `systemctl start systemd-cryptsetup@NAME` and type a recovery
+ * key.
  */
 #pragma once
 
@@ -18,9 +19,9 @@ enum {
 };
 
 struct crypttab_entry {
-	char *name;    /* below /dev/mapper */
-	char *device;  /* UUID=… or a path */
-	char *header;  /* path of a detached header, or NULL */
+	char *name;   /* below /dev/mapper */
+	char *device; /* UUID=… or a path */
+	char *header; /* path of a detached header, or NULL */
 };
 
 struct crypttab_entries {

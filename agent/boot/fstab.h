@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* boot/fstab.h - /etc/fstab, entry by entry
  *
- * Changes the entries of one volume and leaves every other byte of the file as it was; replaces the file
- * atomically. What an entry was before is kept by the caller (it is returned), so that it comes back
- * byte for byte. Never mounts.
+ * Changes the entries of one volume and leaves every other byte of the file as it was; replaces the
+ * file atomically. What an entry was before is kept by the caller (it is returned), so that it
+ * comes back byte for byte. Never mounts.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ enum {
 /* One entry that names the volume. Line numbers from 1. */
 struct fstab_entry {
 	size_t line;
-	char *original;   /* the whole line as it was, without its newline */
+	char *original;                       /* the whole line as it was, without its newline */
 	char *spec, *target, *type, *options; /* decoded (\\040 and friends) */
 };
 
@@ -28,8 +28,8 @@ struct fstab_entries {
 	size_t n;
 };
 
-/* What a spec may name: any of these that is not NULL matches UUID=, LABEL=, PARTUUID=, PARTLABEL=, a path
- * or a link to the device. */
+/* What a spec may name: any of these that is not NULL matches UUID=, LABEL=, PARTUUID=, PARTLABEL=,
+ * a path or a link to the device. */
 struct fstab_device {
 	const char *path; /* /dev/sdc1; symbolic links in specs are resolved below @root's /dev */
 	const char *uuid, *label, *partition_uuid, *partition_label;
@@ -43,12 +43,13 @@ int fstab_find(const char *path, const struct fstab_device *device, struct fstab
 int fstab_encrypt(const char *path, const struct fstab_device *device, const char *spec,
 		  struct fstab_entries *ret_before);
 /* Put lines back: each entry with the same target whose line is what fstab_encrypt() made becomes
- * @before's line again; one that a person has changed meanwhile keeps their changes but for the spec and
- * the added nofail. */
-int fstab_restore(const char *path, const struct fstab_device *device, const struct fstab_entries *before);
+ * @before's line again; one that a person has changed meanwhile keeps their changes but for the
+ * spec and the added nofail. */
+int fstab_restore(const char *path, const struct fstab_device *device,
+		  const struct fstab_entries *before);
 
 /* Pure halves, for tests and fuzzing: text in, new text out; 1 when something changed. */
-int fstab_encrypt_text(const char *text, const struct fstab_device *device, const char *spec, char **ret,
-		       struct fstab_entries *ret_before);
+int fstab_encrypt_text(const char *text, const struct fstab_device *device, const char *spec,
+		       char **ret, struct fstab_entries *ret_before);
 int fstab_restore_text(const char *text, const struct fstab_device *device,
 		       const struct fstab_entries *before, char **ret);

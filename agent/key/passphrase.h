@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* key/passphrase.h - makes a machine's passphrase
  *
- * 256 bits from the kernel as 43 letters of base64url: text, so that the value of a vault's secret can
- * be given to cryptsetup as it is.
+ * 256 bits from the kernel as 43 letters of base64url: text, so that the value of a vault's secret
+ * can be given to cryptsetup as it is.
  */
 #pragma once
 

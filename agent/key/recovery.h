@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* key/recovery.h - a recovery key that a person can type
  *
- * 256 bits in groups of letters that are hard to confuse, each group with its own check letter(s), so
- * that a typing mistake is found and named by group before any keyslot is tried. The text itself,
- * exactly as printed (upper case, with its hyphens), is the keyslot's passphrase: `cryptsetup open`
- * takes it as it is. Never stored.
+ * 256 bits in groups of letters that are hard to confuse, each group with its own check letter(s),
+ * so that a typing mistake is found and named by group before any keyslot is tried. The text
+ * itself, exactly as printed (upper case, with its hyphens), is the keyslot's passphrase:
+ * `cryptsetup open` takes it as it is. Never stored.
  */
 #pragma once
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* key/reference.h - where the passphrase of a keyslot comes from
  *
- * The non-secret name of a passphrase, as it stands in a LUKS2 token of type "vmcrypt" (design of the
- * token: README, "The token"). Parses, checks and prints; never fetches. Anything in it that does not
- * pass the checks of key/url.h is refused, since tokens come from disks that anybody may have written.
+ * The non-secret name of a passphrase, as it stands in a LUKS2 token of type "vmcrypt" (design of
+ * the token: README, "The token"). Parses, checks and prints; never fetches. Anything in it that
+ * does not pass the checks of key/url.h is refused, since tokens come from disks that anybody may
+ * have written.
  */
 #pragma once
 
