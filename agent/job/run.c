@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* in which order the steps of a volume are asked and done: job_run() */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "job/job.h"
+
+static void undo(struct job *job, const struct steps *steps, size_t from)
+{
+	for (size_t i = from + 1; i-- > 0;) {
+		int r;
+
+		if (!steps->steps[i].undo)
+			continue;
+		log_notice("Volume %s: undoing %s.", job->uuid, steps->steps[i].name);
+		r = steps->steps[i].undo(job);
+		if (r != 0)
+			(void)job_fail(
+				job, r, "undo-failed",
+				"Look at the snapshot (vmcryptctl snapshot list) and put it back by hand.",
+				"step %s could not be undone: %m", steps->steps[i].name);
+	}
+}
+
+/**
+ * job_run() - do what is left to do
+ * @until: name of the last step to do now, or NULL for all
+ *
+ * Return: 0, JOB_E_LATER, JOB_E_STOPPED, or negative: then it has been said, and, before the
+ * committing step, undone and closed.
+ */
+int job_run(struct job *job, const struct steps *steps, const char *until)
+{
+	size_t begin = 0, commit = steps->n;
+	int r;
+
+	r = job_look(job);
+	if (r < 0)
+		return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
+				"its state cannot be read: %m");
+	for (size_t i = steps->n; i-- > 0;) {
+		if (steps->steps[i].commits)
+			commit = i;
+		if (begin > 0 || !steps->steps[i].done)
+			continue;
+		r = steps->steps[i].done(job);
+		if (r < 0)
+			return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
+					"step %s cannot tell whether it is done: %m",
+					steps->steps[i].name);
+		if (r > 0)
+			begin = i + 1;
+	}
+
+	for (size_t i = 0; i < steps->n; i++) {
+		if (i >= begin) {
+			job_step(job, steps->steps[i].name);
+			r = steps->steps[i].apply(job);
+			if (r > 0 && i < commit && r == JOB_E_STOPPED)
+				return r;
+			if (r > 0 && i >= commit)
+				return r;
+			/* a key that cannot be had early at boot is no reason to give up */
+			if (r == JOB_E_LATER && i < commit && job->plan->request->is_next_boot)
+				return r;
+			if (r != 0 && i < commit) {
+				undo(job, steps, i);
+				job->has_failed = true;
+				job->progress->state = JOB_FAILED;
+				(void)plan_save(job->plan);
+				return r < 0 ? r : -EAGAIN;
+			}
+			if (r < 0) {
+				job->progress->state = JOB_FAILED;
+				return r;
+			}
+		}
+		if (until && strcmp(steps->steps[i].name, until) == 0)
+			break;
+	}
+	return 0;
+}
