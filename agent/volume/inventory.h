@@ -26,7 +26,7 @@ enum volume_kind {
 
 enum volume_role {
 	VOLUME_ROLE_DATA,
-	VOLUME_ROLE_OS,       /* / or /usr, or beneath it */
+	VOLUME_ROLE_OS,       /* / or /usr, or another filesystem on the disks that those lie on */
 	VOLUME_ROLE_BOOT,     /* /boot, /boot/efi, /efi, EFI system and BIOS boot partitions */
 	VOLUME_ROLE_SWAP,
 	VOLUME_ROLE_RESOURCE, /* the platform's temporary disk: its content does not outlive a move */
@@ -51,10 +51,13 @@ enum volume_excuse {
 	VOLUME_EXCUSE_UNSUPPORTED_DEVICE, /* loop, ram, optical, network … */
 	VOLUME_EXCUSE_ENCRYPTED,          /* LUKS, ours or foreign, or on top of a dm-crypt mapping */
 	VOLUME_EXCUSE_NOT_MOUNTED,        /* neither mounted nor in fstab: nobody says that it is wanted */
+	VOLUME_EXCUSE_AMBIVALENT,         /* traces of several formats: which one is alive is a guess */
+	VOLUME_EXCUSE_SEVERAL_DEVICES,    /* its filesystem spans several devices */
 };
 
 struct volume_mount {
-	char *target, *root, *options; /* root: subvolume or folder of the filesystem that is mounted there */
+	char *target, *root, *options; /* root: subvolume or folder of the filesystem that is mounted there;
+				       options: also fstab's own, and "private" where it is */
 	char *filesystem;
 };
 
@@ -67,11 +70,14 @@ struct volume {
 	uint64_t size_bytes;
 	unsigned logical_block_bytes, physical_block_bytes;
 	bool is_read_only, is_removable, is_swap_active, has_fstab_entry;
+	bool is_resource_disk, is_bek_disk; /* the platform says so of the device or of what it lies on */
+	bool is_root;     /* holds / itself */
 
 	char *filesystem; /* blkid's TYPE: "ext4", "xfs", "btrfs", "crypto_LUKS", "LVM2_member", "swap" … or NULL */
 	char *uuid, *label;
 	uint64_t filesystem_bytes;     /* size by its superblock; 0 = unknown */
 	unsigned filesystem_block_bytes;  /* xfs: its sector size; ext: its block size; btrfs: its sector size; 0 = unknown */
+	unsigned filesystem_devices;   /* how many devices it spans; 0 = unknown */
 	bool has_other_signatures;     /* blkid is ambivalent */
 
 	char *partition_uuid, *partition_label, *partition_type;
@@ -82,6 +88,7 @@ struct volume {
 	char *mapping_uuid;  /* device-mapper UUID, "CRYPT-LUKS2-…", "LVM-…", or NULL */
 	char *link;          /* a name that stays: by-partuuid, by-id, azure lun, by-path …; NULL = none */
 	char *lun;           /* "lun0" from /dev/disk/azure/…, or NULL */
+	char *fstab_target;  /* where fstab mounts it (the first entry), or NULL */
 
 	size_t *parents, *children; /* indexes into the inventory: parent = what it lies on */
 	size_t n_parents, n_children;

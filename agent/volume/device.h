@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* volume/device.h - block devices as sysfs tells them, and the names that udev gave them
+ *
+ * For the modules of this room only; changes nothing.
+ */
+#pragma once
+
+#include "volume/inventory.h"
+
+#define DEVICE_MAX 4096 /* block devices of one machine; the cloud's largest have some hundred */
+
+int device_read_all(struct inventory *inventory); /* appends one volume per device that has a size */
+int device_link_all(struct inventory *inventory); /* parents and children */
+int device_name_all(struct inventory *inventory); /* link, lun, and what the platform says by names */
+int device_attribute(const char *name, const char *attribute, char **ret);
+int device_attribute_u64(const char *name, const char *attribute, uint64_t *ret);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume/inventory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "volume/device.h"
+#include "volume/geometry.h"
+#include "volume/mounttable.h"
+#include "volume/role.h"
+#include "volume/superblock.h"
+
+static void volume_clear(struct volume *volume)
+{
+	free(volume->name);
+	free(volume->path);
+	free(volume->filesystem);
+	free(volume->uuid);
+	free(volume->label);
+	free(volume->partition_uuid);
+	free(volume->partition_label);
+	free(volume->partition_type);
+	free(volume->table_type);
+	free(volume->mapping);
+	free(volume->mapping_uuid);
+	free(volume->link);
+	free(volume->lun);
+	free(volume->fstab_target);
+	free(volume->parents);
+	free(volume->children);
+	for (size_t i = 0; i < volume->n_mounts; i++) {
+		free(volume->mounts[i].target);
+		free(volume->mounts[i].root);
+		free(volume->mounts[i].options);
+		free(volume->mounts[i].filesystem);
+	}
+	free(volume->mounts);
+}
+
+struct inventory *inventory_free(struct inventory *inventory)
+{
+	if (!inventory)
+		return NULL;
+	for (size_t i = 0; i < inventory->n; i++)
+		volume_clear(&inventory->volumes[i]);
+	free(inventory->volumes);
+	free(inventory);
+	return NULL;
+}
+
+void inventory_freep(struct inventory **inventory)
+{
+	inventory_free(*inventory);
+}
+
+/* A mounted filesystem is what it is mounted as, and as large as the kernel says. */
+static int look_at_mounted(struct volume *volume)
+{
+	const struct volume_mount *mount = &volume->mounts[0];
+	struct geometry geometry;
+
+	if (!volume->filesystem) {
+		volume->filesystem = strdup(mount->filesystem);
+		if (!volume->filesystem)
+			return -ENOMEM;
+	}
+	if (geometry_read_mounted(volume->path, volume->filesystem, mount->target, &geometry) == 0)
+		volume->filesystem_bytes = geometry.bytes;
+	return 0;
+}
+
+/**
+ * inventory_read() - all block devices that have a size, as they are now
+ * @ret: owned by the caller
+ *
+ * One device that cannot be read does not fail the whole. Costs some reads from each device; an
+ * optical or broken drive may take seconds.
+ *
+ * Return: 0 or -errno.
+ */
+int inventory_read(struct inventory **ret)
+{
+	_cleanup_(inventory_freep) struct inventory *inventory = calloc(1, sizeof(*inventory));
+	int r;
+
+	if (!inventory)
+		return -ENOMEM;
+	r = device_read_all(inventory);
+	if (r == 0)
+		r = device_link_all(inventory);
+	for (size_t i = 0; r == 0 && i < inventory->n; i++)
+		r = superblock_read(&inventory->volumes[i]);
+	if (r == 0)
+		r = device_name_all(inventory);
+	if (r == 0)
+		r = mounttable_read(inventory);
+	for (size_t i = 0; r == 0 && i < inventory->n; i++)
+		if (inventory->volumes[i].n_mounts > 0)
+			r = look_at_mounted(&inventory->volumes[i]);
+	if (r == 0)
+		r = role_assign_all(inventory);
+	if (r < 0)
+		return log_debug_errno(r, "The block devices cannot be listed: %m");
+	*ret = steal(inventory);
+	return 0;
+}
+
+/**
+ * inventory_find_uuid() - a volume by its filesystem's or LUKS header's UUID
+ * @uuid: compared without regard to case; NULL finds nothing
+ *
+ * Where several bear it (a mapping and the device under it, members of an array), the one that
+ * nothing lies on is meant.
+ */
+struct volume *inventory_find_uuid(struct inventory *inventory, const char *uuid)
+{
+	struct volume *found = NULL;
+
+	for (size_t i = 0; uuid && i < inventory->n; i++) {
+		struct volume *volume = &inventory->volumes[i];
+
+		if (!volume->uuid || strcasecmp(volume->uuid, uuid) != 0)
+			continue;
+		if (volume->n_children == 0)
+			return volume;
+		if (!found)
+			found = volume;
+	}
+	return found;
+}
+
+struct volume *inventory_find_devno(struct inventory *inventory, dev_t devno)
+{
+	for (size_t i = 0; i < inventory->n; i++)
+		if (inventory->volumes[i].devno == devno)
+			return &inventory->volumes[i];
+	return NULL;
+}
+
+/** inventory_find_mapping() - a volume by its device-mapper name; NULL finds nothing */
+struct volume *inventory_find_mapping(struct inventory *inventory, const char *mapping)
+{
+	for (size_t i = 0; mapping && i < inventory->n; i++)
+		if (inventory->volumes[i].mapping &&
+		    strcmp(inventory->volumes[i].mapping, mapping) == 0)
+			return &inventory->volumes[i];
+	return NULL;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume/superblock.h"
+
+#include <blkid/blkid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "volume/geometry.h"
+
+#define AMBIVALENT (-2) /* of blkid_do_safeprobe() */
+
+static void probe_freep(blkid_probe *probe)
+{
+	if (*probe)
+		blkid_free_probe(*probe);
+}
+
+static int take(blkid_probe probe, const char *name, char **ret)
+{
+	const char *value;
+	size_t size_bytes;
+	char *copy;
+
+	if (blkid_probe_lookup_value(probe, name, &value, &size_bytes) < 0 || value[0] == '\0')
+		return 0;
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	free(*ret);
+	*ret = copy;
+	return 0;
+}
+
+static int take_number(blkid_probe probe, const char *name, unsigned *ret)
+{
+	_cleanup_(freep) char *text = NULL;
+	uint64_t number;
+	int r;
+
+	r = take(probe, name, &text);
+	if (r < 0 || !text)
+		return r;
+	if (number_parse_u64(text, 0, UINT16_MAX, &number) == 0)
+		*ret = (unsigned)number;
+	return 0;
+}
+
+static int take_all(blkid_probe probe, struct volume *volume)
+{
+	int r;
+
+	r = take(probe, "TYPE", &volume->filesystem);
+	if (r == 0)
+		r = take(probe, "UUID", &volume->uuid);
+	if (r == 0)
+		r = take(probe, "LABEL", &volume->label);
+	if (r == 0)
+		r = take(probe, "PTTYPE", &volume->table_type);
+	if (r == 0)
+		r = take(probe, "PART_ENTRY_UUID", &volume->partition_uuid);
+	if (r == 0)
+		r = take(probe, "PART_ENTRY_NAME", &volume->partition_label);
+	if (r == 0)
+		r = take(probe, "PART_ENTRY_TYPE", &volume->partition_type);
+	if (r == 0 && volume->partition_number == 0)
+		r = take_number(probe, "PART_ENTRY_NUMBER", &volume->partition_number);
+	return r;
+}
+
+/**
+ * superblock_read() - fill in what a volume is formatted as
+ * @volume: path and devno are set; filesystem, uuid, label, table and partition fields are filled
+ * in
+ *
+ * A device that cannot be read (an empty drive, a broken disk) is left as it is; that is no
+ * failure.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int superblock_read(struct volume *volume)
+{
+	_cleanup_(closep) int fd = -EBADF;
+	_cleanup_(probe_freep) blkid_probe probe = NULL;
+	struct geometry geometry;
+	int r;
+
+	fd = open(volume->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
+		log_debug("Device %s: cannot be opened: %s.", volume->path, strerror(errno));
+		return 0;
+	}
+	probe = blkid_new_probe();
+	if (!probe)
+		return -ENOMEM;
+	if (blkid_probe_set_device(probe, fd, 0, 0) < 0)
+		return 0;
+	(void)blkid_probe_enable_superblocks(probe, 1);
+	(void)blkid_probe_set_superblocks_flags(
+		probe, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE |
+			       BLKID_SUBLKS_USAGE | BLKID_SUBLKS_BADCSUM);
+	(void)blkid_probe_enable_partitions(probe, 1);
+	(void)blkid_probe_set_partitions_flags(probe, BLKID_PARTS_ENTRY_DETAILS);
+	r = blkid_do_safeprobe(probe);
+	if (r == AMBIVALENT) {
+		/* the first find, for people; nobody will touch it */
+		volume->has_other_signatures = true;
+		(void)blkid_probe_set_device(probe, fd, 0, 0);
+		r = blkid_do_fullprobe(probe);
+	}
+	if (r < 0)
+		log_debug("Device %s: cannot be probed.", volume->path);
+	if (r != 0)
+		return 0;
+	r = take_all(probe, volume);
+	if (r < 0)
+		return r;
+	if (volume->filesystem && volume->table_type)
+		volume->has_other_signatures =
+			true; /* a filesystem and a partition table, both whole */
+	if (volume->filesystem && geometry_read(volume->path, volume->filesystem, &geometry) == 0) {
+		volume->filesystem_bytes = geometry.bytes;
+		volume->filesystem_block_bytes = geometry.unit_bytes;
+		volume->filesystem_devices = geometry.devices;
+	}
+	return 0;
+}
