@@ -382,15 +382,21 @@ static bool take_apart(const struct fstab_entries *before, size_t i, struct tabl
 	return table_next(&at, ret) && ret->n > FIELD_TYPE;
 }
 
+/* How sure one can be of which entry a line was; asked of all lines in this order. */
+enum likeness {
+	LIKENESS_IN_PLACE, /* what we made of it, at the same line */
+	LIKENESS_MADE,     /* what we made of it, elsewhere */
+	LIKENESS_TARGET,   /* of the same target, and edited since */
+};
+
 /**
  * find_original() - which of the entries before became this line?
- * @is_edited: false: the line must be what we made of it; true: it need only have the same target
- * @lines:     for each entry before the number of the line that it was given to, or 0
+ * @lines: for each entry before the number of the line that it was given to, or 0
  *
  * Return: 0 or -ENOMEM; an entry that fits has the line's number in @lines then.
  */
 static int find_original(const struct table_line *line, const struct fstab_entries *before,
-			 bool is_edited, size_t *lines)
+			 enum likeness likeness, size_t *lines)
 {
 	_cleanup_(freep) char *target = table_field_decode(&line->fields[FIELD_TARGET]);
 
@@ -406,7 +412,9 @@ static int find_original(const struct table_line *line, const struct fstab_entri
 		if (lines[i] != 0 || strcmp(before->entries[i].target, target) != 0 ||
 		    !take_apart(before, i, &original))
 			continue;
-		if (!is_edited)
+		if (likeness == LIKENESS_IN_PLACE && before->entries[i].line != line->number)
+			continue;
+		if (likeness != LIKENESS_TARGET)
 			r = is_untouched(line, &original);
 		if (r < 0)
 			return r;
@@ -453,13 +461,13 @@ static int restore_text(const char *text, const struct search *search,
 
 	if (!lines)
 		return -ENOMEM;
-	/* first the lines that nobody touched, so that an edited copy cannot take their place */
-	for (int is_edited = 0; is_edited <= 1; is_edited++) {
+	/* first the lines that nobody touched, so that a copy cannot take their place */
+	for (enum likeness likeness = LIKENESS_IN_PLACE; likeness <= LIKENESS_TARGET; likeness++) {
 		line = (struct table_line){ 0 };
 		for (const char *at = text; table_next(&at, &line);) {
 			r = is_meant(search, &line);
 			if (r == 1)
-				r = find_original(&line, before, is_edited, lines);
+				r = find_original(&line, before, likeness, lines);
 			if (r < 0)
 				return r;
 		}

@@ -71,6 +71,7 @@ static void test_lines(void **state)
 		{ "like nofail",         "UUID=" UUID " /a ext4 x-nofail",         NULL, "UUID=" UUID " /a ext4 x-nofail,nofail" },
 		{ "nofail in quotes",    "UUID=" UUID " /a ext4 c=\"x,nofail\"",   NULL, "UUID=" UUID " /a ext4 c=\"x,nofail\",nofail" },
 		{ "a quote is missing",  "UUID=" UUID " /a ext4 c=\"x",             NULL, "UUID=" UUID " /a ext4 c=\"x,nofail" },
+		{ "a second that looks like the first now", "/dev/mapper/data /a b ro,nofail\nUUID=" UUID " /a b ro", "/dev/mapper/data", "/dev/mapper/data /a b ro,nofail\n/dev/mapper/data /a b ro,nofail" },
 		{ "no options",          "UUID=" UUID " /a ext4",                  NULL, "UUID=" UUID " /a ext4 nofail" },
 		{ "a blank at the end",  "UUID=" UUID " /a ext4 ro ",              NULL, "UUID=" UUID " /a ext4 ro,nofail " },
 		{ "a note for options",  "UUID=" UUID " /a ext4 # why",            NULL, "UUID=" UUID " /a ext4 nofail # why" },
