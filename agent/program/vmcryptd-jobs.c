@@ -302,7 +302,8 @@ static void on_ended(const char *id, void *userdata)
 		(void)entry_override(entry, JOB_WAITING, NULL, NULL, NULL);
 	else if (was_stopping)
 		entry_restart(entry);
-	else if (entry->has_spoken && strcmp(entry_state(entry), "waiting") == 0)
+	else if (entry->has_spoken && strcmp(entry_state(entry), "running") != 0)
+		/* it waits, or it has failed and said why */
 		jobs->changed(entry, jobs->userdata);
 	else
 		entry_died(
