@@ -19,11 +19,11 @@ enum {
 	FILESYSTEM_E_UNSUPPORTED,
 };
 
-/* All take the device's path, blkid's TYPE and, where it must be mounted, its mount point; *ret_detail is the
- * tool's own words or NULL, owned by the caller. */
-int filesystem_is_supported(const char *type);
+/* All take the device's path, blkid's TYPE and, where it must be mounted, its mount point (NULL = it is not
+ * mounted); *ret_detail is a sentence or the tool's own words, or NULL; owned by the caller. */
+bool filesystem_is_supported(const char *type);
 int filesystem_probe(const char *device, char **ret_type, char **ret_uuid, uint64_t *ret_size_bytes);
-int filesystem_check(const char *device, const char *type, char **ret_detail); /* read-only; unmounted ext: e2fsck -n; others: state flags */
+int filesystem_check(const char *device, const char *type, char **ret_detail);
 int filesystem_can_shrink(const char *device, const char *type, const char *mount_point,
 			  uint64_t by_bytes, char **ret_detail);
 int filesystem_shrink(const char *device, const char *type, const char *mount_point,

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* volume/format.h - what differs between ext2/3/4, xfs and btrfs
+ *
+ * One row of operations a format, made in ext.c, xfs.c and btrfs.c and called by filesystem.c only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct format_target {
+	const char *device, *type;
+	const char *mount_point; /* NULL = not mounted */
+	char **detail;           /* what to tell; never NULL */
+};
+
+/* Contracts as of filesystem_check() and so on. */
+struct format {
+	const char *const *types; /* ends in NULL */
+	int (*check)(const struct format_target *target);
+	int (*can_shrink)(const struct format_target *target, uint64_t by_bytes);
+	int (*shrink)(const struct format_target *target, uint64_t to_bytes);
+	int (*grow)(const struct format_target *target);
+	int (*make)(const struct format_target *target, const char *uuid, const char *label);
+};
+
+extern const struct format format_ext, format_xfs, format_btrfs;
+
+int format_run(const struct format_target *target, const char *const argv[], int *ret_status);
+int format_say(const struct format_target *target, int r, const char *text, ...)
+	__attribute__((format(printf, 3, 4)));
+int format_is_busy(const char *device);
