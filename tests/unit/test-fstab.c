@@ -69,7 +69,7 @@ static void test_lines(void **state)
 		{ "nofail is there",     "UUID=" UUID " /a ext4 nofail,ro",        NULL, "UUID=" UUID " /a ext4 nofail,ro" },
 		{ "noauto is there",     "UUID=" UUID " /a ext4 ro,noauto",        NULL, "UUID=" UUID " /a ext4 ro,noauto" },
 		{ "like nofail",         "UUID=" UUID " /a ext4 x-nofail",         NULL, "UUID=" UUID " /a ext4 x-nofail,nofail" },
-		{ "nofail in quotes",    "UUID=" UUID " /a ext4 c=\"x,nofail\"",   NULL, "UUID=" UUID " /a ext4 c=\"x,nofail\",nofail" },
+		{ "nofail in quotes",    "UUID=" UUID " /a ext4 c=\"x,nofail,y\"",   NULL, "UUID=" UUID " /a ext4 c=\"x,nofail,y\",nofail" },
 		{ "a quote is missing",  "UUID=" UUID " /a ext4 c=\"x",             NULL, "UUID=" UUID " /a ext4 c=\"x,nofail" },
 		{ "a second that looks like the first now", "/dev/mapper/data /a b ro,nofail\nUUID=" UUID " /a b ro", "/dev/mapper/data", "/dev/mapper/data /a b ro,nofail\n/dev/mapper/data /a b ro,nofail" },
 		{ "no options",          "UUID=" UUID " /a ext4",                  NULL, "UUID=" UUID " /a ext4 nofail" },
@@ -108,6 +108,12 @@ static void test_lines(void **state)
 							    &after, &before) == changed);
 		assert_row(rows[i].name, strcmp(after, expected) == 0);
 		assert_row(rows[i].name, before.n == (size_t)changed);
+		/* once more changes nothing, whatever the line looks like now */
+		struct fstab_entries none = { 0 };
+		_cleanup_(freep) char *again = NULL;
+
+		assert_row(rows[i].name,
+			   fstab_encrypt_text(after, &device, rows[i].spec, &again, &none) == 0);
 		/* the way back knows the volume by the name that it has now */
 		struct fstab_device now = device;
 

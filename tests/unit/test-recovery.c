@@ -8,6 +8,10 @@
 
 static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/* one from a safe; it has what people mix up, 0 and 1 */
+static const char printed[] = "3CRYPE4V-5Q6DK85Z-BZHD1J67-CE3AVK2J-K3EJMRSJ-Q0AKCG9C-R0696ECW-"
+			      "Z0HC9HC0";
+
 static struct secret *secret_from(const char *text)
 {
 	struct secret *secret;
@@ -55,11 +59,11 @@ static void test_form(void **state)
 
 static void test_what_people_type(void **state)
 {
-	char text[72], typed[256];
+	const char *text = printed;
+	char typed[256];
 	unsigned group;
 	size_t n = 0;
 
-	generate(text);
 	for (size_t i = 0; i < 71; i++)
 		typed[i] = (char)tolower(text[i]);
 	typed[71] = '\0';
@@ -207,10 +211,6 @@ static void test_swapped_groups_are_found(void **state)
 /* printed keys lie in safes: what was once right stays right */
 static void test_a_printed_one_stays_right(void **state)
 {
-	static const char printed[] =
-		"3CRYPE4V-5Q6DK85Z-BZHD1J67-CE3AVK2J-K3EJMRSJ-Q0AKCG9C-R0696ECW-"
-		"Z0HC9HC0";
-
 	assert_int_equal(normalize(printed, printed, NULL), 0);
 }
 

@@ -51,6 +51,8 @@ static void test_parse(void **state)
 		{ "the wrong one",      "https://kv1.vault.keyvault.net",    KEY_URL_VAULT,  KEY_URL_E_HOST },
 		{ "a dot at the end",   "https://kv1.vault.azure.net./",     KEY_URL_VAULT,  KEY_URL_E_HOST },
 		{ "another port",       "https://kv1.vault.azure.net:8443",  KEY_URL_VAULT,  KEY_URL_E_HOST },
+		{ "another of three digits", "https://kv1.vault.azure.net:444", KEY_URL_VAULT, KEY_URL_E_HOST },
+		{ "half a suffix",      "https://kv1.vault.azure",           KEY_URL_VAULT,  KEY_URL_E_HOST },
 		{ "half a port",        "https://kv1.vault.azure.net:",      KEY_URL_VAULT,  KEY_URL_E_HOST },
 		{ "user",               "https://me@kv1.vault.azure.net",    KEY_URL_VAULT,  KEY_URL_E_HOST },
 		{ "user and password",  "https://kv1.vault.azure.net:443@evil.example/", KEY_URL_VAULT, KEY_URL_E_HOST },
