@@ -18,7 +18,8 @@ import image
 LETTERS = "bcdefgh"  # UML has ubda..ubdh; ubda is the root disk
 CONSOLE_TAIL_LINES = 40
 # 256 pairs of ancient terminals would be most of what udev has to look at
-KERNEL_ARGUMENTS = ("root=/dev/ubda", "rw", "panic=-1", "pty.legacy_count=0")
+KERNEL_ARGUMENTS = ("panic=-1", "pty.legacy_count=0")
+PLAIN_ROOT = ("root=/dev/ubda", "rw")
 MAC = "00:0d:3a:00:00:04"
 
 
@@ -55,14 +56,18 @@ class Machine:
         self.devices = {}  # name -> device in the guest
         self.process = None
         self._descriptors = ()
-        for letter, (disk, size) in zip(LETTERS, disks.items()):
+        for disk, size in disks.items():
             path = self.workdir / f"{disk}.img"
             with open(path, "wb") as file:
                 file.truncate(parse_size(size))
-            self.disks[disk] = path
-            self.devices[disk] = f"/dev/ubd{letter}"
+            self.add_disk(disk, path)
 
     # -- power
+
+    def add_disk(self, name, path):
+        """One more disk, an image file, for the next power on."""
+        self.disks[name] = path
+        self.devices[name] = f"/dev/ubd{LETTERS[len(self.devices)]}"
 
     def power(self, arguments, serial):
         """Start the kernel; arguments are added to its command line.
@@ -84,7 +89,8 @@ class Machine:
             *([f"vec0:transport=tap,ifname={self.rig.tap},depth=128,gro=1,"
                f"mac={MAC}"]
               if self.rig.tap else []),
-            *KERNEL_ARGUMENTS, *arguments]
+            *KERNEL_ARGUMENTS, *(arguments if any(word.startswith("root=") for word in arguments)
+                                 else [*PLAIN_ROOT, *arguments])]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.workdir),
                        "TMPDIR": "/dev/shm", "LD_PRELOAD": str(self.rig.preload)}
         with open(self.console_file, "ab") as console:

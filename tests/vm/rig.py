@@ -73,17 +73,21 @@ class Rig:
             else:
                 shutil.copyfile(pem, share / "ca.pem")
 
-    def vm(self, disks=None, memory="768M", name=None):
-        """A whole Debian, not yet booted. There is one tap: one machine runs at a time."""
-        return self._add(VM, disks, memory, name)
+    def vm(self, disks=None, memory="768M", name=None, boot_disk=None):
+        """A whole Debian, not yet booted. There is one tap: one machine runs at a time.
+
+        boot_disk: size of a disk of its own for /boot; then kernel arguments and initramfs come
+        from there at each boot, see loader.py. Without it the kernel mounts /dev/ubda itself.
+        """
+        return self._add(VM, disks, memory, name, boot_disk=boot_disk)
 
     def bare(self, disks=None, memory="256M", name=None):
         """A machine that boots into one script, see bare.py."""
         return self._add(Bare, disks, memory, name)
 
-    def _add(self, kind, disks, memory, name):
+    def _add(self, kind, disks, memory, name, **more):
         name = name or f"{kind.__name__.lower()}{len(self.machines)}"
-        machine = kind(self, name, disks or {}, memory)
+        machine = kind(self, name, disks or {}, memory, **more)
         self.machines.append(machine)
         return machine
 

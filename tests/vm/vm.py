@@ -17,6 +17,7 @@ import types
 
 import files
 import image
+import loader
 from machine import Machine, MachineError, parse_size
 
 FIRST_INIT = "init=/usr/lib/vmtest/init"
@@ -123,13 +124,20 @@ class Line:
 class VM(Machine):
     """vm = rig.vm(disks={"data": "512M"}); vm.boot(); vm.run("lsblk")"""
 
-    def __init__(self, rig, name, disks, memory):
+    def __init__(self, rig, name, disks, memory, boot_disk=None):
         super().__init__(rig, name, disks, memory)
         self.line = None
         self.boot_id = None
         self.boot_seconds = None
         self._laid_out = False
+        self._loads_from = None
         rig.fill_share(self.share)
+        if boot_disk:
+            self._loads_from = self.workdir / "boot.img"
+            loader.make_disk(self._loads_from, boot_disk, rig.base_image)
+            self.add_disk("boot", self._loads_from)
+            (self.share / "first-boot").write_text(
+                f"echo '{loader.fstab_line()}' >> /etc/fstab; rm -rf /boot/*\n")
 
     # -- power
 
@@ -145,7 +153,8 @@ class VM(Machine):
             self.line.close()
         self.line = Line(self.share)
         first = [] if self._laid_out else [FIRST_INIT]
-        self.power([*first, "systemd.show_status=0", *arguments], self.line.theirs)
+        loaded = loader.load(self._loads_from, self.workdir) if self._loads_from else []
+        self.power([*loaded, *first, "systemd.show_status=0", *arguments], self.line.theirs)
         self.line.start()
         self._laid_out = True
         if wait:
