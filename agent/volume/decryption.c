@@ -221,7 +221,7 @@ int header_initialise_decryption(const char *device, const char *file, const cha
 	if (r == 0)
 		r = passphrase_fits(cd, passphrase);
 	if (r == 0 && !mapping)
-		r = device_open_exclusive(device, &exclusive);
+		r = luks_open_exclusive(device, &exclusive);
 	if (r != 0)
 		return r;
 	if (exclusive >= 0)

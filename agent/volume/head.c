@@ -86,7 +86,7 @@ static int read_header_file(const char *file, struct buffer *header)
 	uint64_t size_bytes;
 	int r;
 
-	r = device_size_bytes(file, &size_bytes);
+	r = header_device_bytes(file, &size_bytes);
 	if (r < 0)
 		return r;
 	if (size_bytes > header->size_bytes)
@@ -235,7 +235,7 @@ int header_commit(const char *device, const char *file)
 	if (r == 0)
 		r = read_header_file(file, &header);
 	if (r == 0)
-		r = device_open_exclusive(device, &fd);
+		r = luks_open_exclusive(device, &fd);
 	if (r == 0 && segments.moved_offset_bytes != 0)
 		r = compare_with_parked(fd, segments.moved_offset_bytes, &header);
 	if (r != 0)

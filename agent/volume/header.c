@@ -157,7 +157,7 @@ int header_read(const char *device, const char *file, struct header_info **ret)
 	r = luks_open(device, file, &cd);
 	if (r != 0)
 		return r;
-	r = device_size_bytes(device, &device_bytes);
+	r = header_device_bytes(device, &device_bytes);
 	if (r < 0)
 		return r;
 	r = luks_json(cd, &json);
@@ -360,7 +360,7 @@ static int refuse_busy(const char *device)
 {
 	_cleanup_(closep) int fd = -EBADF;
 
-	return device_open_exclusive(device, &fd);
+	return luks_open_exclusive(device, &fd);
 }
 
 static int initialise(struct crypt_device *cd, const struct header_plan *plan)

@@ -84,6 +84,7 @@ void header_info_freep(struct header_info **info);
 int header_token_from_json(struct json_object *object, struct header_token **ret);
 int header_token_to_json(const struct header_token *token, struct json_object **ret);
 
+int header_device_bytes(const char *device, uint64_t *ret); /* block device or regular file */
 /* @file: NULL for an attached header */
 int header_read(const char *device, const char *file, struct header_info **ret);
 int header_build(const struct header_plan *

@@ -239,8 +239,8 @@ int luks_flush_end(struct luks_flush *flush)
 	return r;
 }
 
-/** device_size_bytes() - size of a block device or a regular file. Return: 0 or -errno. */
-int device_size_bytes(const char *device, uint64_t *ret)
+/** header_device_bytes() - size of a block device or a regular file. Return: 0 or -errno. */
+int header_device_bytes(const char *device, uint64_t *ret)
 {
 	_cleanup_(closep) int fd = -EBADF;
 	struct stat status;
@@ -257,11 +257,11 @@ int device_size_bytes(const char *device, uint64_t *ret)
 }
 
 /**
- * device_open_exclusive() - open to write what nobody uses
+ * luks_open_exclusive() - open to write what nobody uses
  *
  * Return: 0, HEADER_E_BUSY when it is mounted, mapped or otherwise held, or -errno.
  */
-int device_open_exclusive(const char *device, int *ret)
+int luks_open_exclusive(const char *device, int *ret)
 {
 	struct stat status;
 	int fd, flags = O_RDWR | O_CLOEXEC;
@@ -305,7 +305,7 @@ int luks_segments(struct crypt_device *cd, const char *device, struct segments *
 	uint64_t device_bytes;
 	int r;
 
-	r = device_size_bytes(device, &device_bytes);
+	r = header_device_bytes(device, &device_bytes);
 	if (r == 0)
 		r = luks_json(cd, &json);
 	if (r == 0)

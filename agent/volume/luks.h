@@ -36,5 +36,4 @@ int luks_is_signed(const char *path, bool *ret);
 int luks_flush_begin(struct crypt_device *cd, const char *device, struct luks_flush *flush);
 int luks_flush_end(struct luks_flush *flush);
 
-int device_size_bytes(const char *device, uint64_t *ret);
-int device_open_exclusive(const char *device, int *ret);
+int luks_open_exclusive(const char *device, int *ret);

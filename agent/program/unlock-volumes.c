@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmcrypt-unlock: which volumes there are, and where */
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/crypttab.h"
+#include "program/unlock.h"
+#include "volume/mapping.h"
+
+#define CRYPTTAB       "/etc/crypttab"
+#define MAPPING_PREFIX "vmcrypt-"
+#define DEVICES_MAX    4096 /* names looked at below /sys/class/block */
+
+/* A device with an attached header of ours. */
+struct found {
+	char *device;
+	struct header_info *header;
+};
+
+struct finds {
+	struct found *finds;
+	size_t n;
+};
+
+static void finds_clear(struct finds *finds)
+{
+	for (size_t i = 0; i < finds->n; i++) {
+		free(finds->finds[i].device);
+		header_info_free(finds->finds[i].header);
+	}
+	free(finds->finds);
+}
+
+static void volume_clear(struct unlock_volume *volume)
+{
+	free(volume->mapping);
+	free(volume->source);
+	free(volume->header_file);
+	free(volume->device);
+	free(volume->reason);
+	header_info_free(volume->header);
+}
+
+void unlock_volumes_clear(struct unlock_volumes *volumes)
+{
+	for (size_t i = 0; i < volumes->n; i++)
+		volume_clear(&volumes->volumes[i]);
+	free(volumes->volumes);
+	*volumes = (struct unlock_volumes){ 0 };
+}
+
+time_t unlock_now_s(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/** unlock_volume_say() - set what is the matter with a volume; no memory = no reason */
+void unlock_volume_say(struct unlock_volume *volume, enum unlock_state state, const char *format,
+		       ...)
+{
+	_cleanup_(freep) char *before = steal(volume->reason);
+	va_list arguments;
+	char *reason;
+
+	va_start(arguments, format);
+	if (vasprintf(&reason, format, arguments) >= 0)
+		volume->reason = reason;
+	va_end(arguments);
+	/* a device that is not there is not there each second: said once */
+	volume->is_news |= state != UNLOCK_MISSING || !before || !volume->reason ||
+			   strcmp(before, volume->reason) != 0;
+	volume->state = state;
+	volume->rests_until = state == UNLOCK_REFUSED ? unlock_now_s() + UNLOCK_REST_S : 0;
+}
+
+static int add_find(struct finds *finds, const char *name)
+{
+	_cleanup_(header_info_freep) struct header_info *header = NULL;
+	_cleanup_(freep) char *device = NULL;
+	struct found *larger;
+	int r;
+
+	r = text_format(&device, "/dev/%s", name);
+	if (r < 0)
+		return r;
+	for (char *c = device; *c; c++)
+		if (*c == '!') /* as sysfs writes a slash */
+			*c = '/';
+	r = header_read(device, NULL, &header);
+	if (r == HEADER_E_MALFORMED)
+		log_debug("Device %s: its LUKS2 header or token is damaged.", device);
+	if (r != 0 || !header->token)
+		return r == -ENOMEM ? r : 0;
+	larger = reallocarray(finds->finds, finds->n + 1, sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	finds->finds = larger;
+	finds->finds[finds->n++] =
+		(struct found){ .device = steal(device), .header = steal(header) };
+	return 0;
+}
+
+/* All block devices with a header of ours at their head. */
+static int scan(struct finds *finds)
+{
+	_cleanup_(closedirp) DIR *folder = opendir("/sys/class/block");
+	struct dirent *entry;
+	unsigned n = 0;
+	int r;
+
+	if (!folder)
+		return errno == ENOENT ? 0 : -errno;
+	while ((entry = readdir(folder)) && n++ < DEVICES_MAX) {
+		static const char *const never[] = { ".", "ram", "zram", "sr", "fd", "nbd" };
+		bool is_never = false;
+
+		for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+			is_never |= strncmp(entry->d_name, never[i], strlen(never[i])) == 0;
+		if (is_never)
+			continue;
+		r = add_find(finds, entry->d_name);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static struct found *find_by_uuid(struct finds *finds, const char *uuid)
+{
+	for (size_t i = 0; i < finds->n; i++)
+		if (finds->finds[i].header && strcasecmp(finds->finds[i].header->uuid, uuid) == 0)
+			return &finds->finds[i];
+	return NULL;
+}
+
+static struct found *find_by_device(struct finds *finds, const char *device)
+{
+	_cleanup_(freep) char *real = realpath(device, NULL);
+
+	for (size_t i = 0; real && i < finds->n; i++)
+		if (finds->finds[i].header && strcmp(finds->finds[i].device, real) == 0)
+			return &finds->finds[i];
+	return NULL;
+}
+
+/* The device that a crypttab entry means, where a link by udev or the name itself leads to it. */
+static int resolve(const char *source, char **ret)
+{
+	static const struct {
+		const char *tag, *folder;
+	} tags[] = {
+		{ "UUID=", "/dev/disk/by-uuid/" },
+		{ "PARTUUID=", "/dev/disk/by-partuuid/" },
+		{ "LABEL=", "/dev/disk/by-label/" },
+		{ "PARTLABEL=", "/dev/disk/by-partlabel/" },
+	};
+	_cleanup_(freep) char *path = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tags); i++)
+		if (strncmp(source, tags[i].tag, strlen(tags[i].tag)) == 0 &&
+		    text_format(&path, "%s%s", tags[i].folder, source + strlen(tags[i].tag)) < 0)
+			return -ENOMEM;
+	*ret = realpath(path ? path : source, NULL);
+	return *ret ? 0 : -errno;
+}
+
+static bool is_wanted(const char *mapping, char *const names[], size_t n_names)
+{
+	for (size_t i = 0; i < n_names; i++)
+		if (strcmp(mapping, names[i]) == 0)
+			return true;
+	return n_names == 0;
+}
+
+static struct unlock_volume *find_volume(struct unlock_volumes *volumes, const char *mapping)
+{
+	for (size_t i = 0; i < volumes->n; i++)
+		if (strcmp(volumes->volumes[i].mapping, mapping) == 0)
+			return &volumes->volumes[i];
+	return NULL;
+}
+
+/* Return: 0, -ENOBUFS when there are too many, or -ENOMEM. */
+static int add_volume(struct unlock_volumes *volumes, const char *mapping, const char *source,
+		      const char *header_file)
+{
+	struct unlock_volume volume = {
+		.mapping = strdup(mapping),
+		.source = strdup(source),
+		.header_file = header_file ? strdup(header_file) : NULL,
+	};
+	struct unlock_volume *larger;
+
+	if (volumes->n == UNLOCK_VOLUMES_MAX) {
+		volume_clear(&volume);
+		return -ENOBUFS;
+	}
+	larger = reallocarray(volumes->volumes, volumes->n + 1, sizeof(*larger));
+	if (larger)
+		volumes->volumes = larger;
+	if (!larger || !volume.mapping || !volume.source || (header_file && !volume.header_file)) {
+		volume_clear(&volume);
+		return -ENOMEM;
+	}
+	volumes->volumes[volumes->n++] = volume;
+	return 0;
+}
+
+/* Its decryption is over: there is nothing to open, and perhaps no keyslot left. */
+static bool is_plain(const struct header_info *header)
+{
+	return header->conversion == HEADER_CONVERSION_NONE && header->encrypted_bytes == 0;
+}
+
+/* The header in a file: is it there, ours, and is this its device? */
+static void look_at_detached(struct unlock_volume *volume)
+{
+	_cleanup_(freep) char *device = NULL;
+	const struct header_token *token;
+	uint64_t device_bytes;
+	int r;
+
+	if (resolve(volume->source, &device) < 0) {
+		unlock_volume_say(volume, UNLOCK_MISSING, "device %s is not there", volume->source);
+		return;
+	}
+	r = header_read(device, volume->header_file, &volume->header);
+	if (r == -ENOENT) {
+		unlock_volume_say(volume, UNLOCK_MISSING, "its header %s is not there",
+				  volume->header_file);
+		return;
+	}
+	if (r != 0 || !volume->header->token) {
+		unlock_volume_say(volume, UNLOCK_REFUSED,
+				  "its header %s is damaged or has no token of vmcrypt; put a "
+				  "backup of it in its place",
+				  volume->header_file);
+		return;
+	}
+	/* opening may write (it recovers a step that was cut): not to another disk */
+	token = volume->header->token;
+	if (token->device && (header_device_bytes(device, &device_bytes) < 0 ||
+			      device_bytes != token->device_bytes)) {
+		unlock_volume_say(volume, UNLOCK_REFUSED,
+				  "device %s has not the size that its header %s was made for; "
+				  "correct the device in " CRYPTTAB,
+				  device, volume->header_file);
+		return;
+	}
+	volume->device = steal(device);
+	volume->state = is_plain(volume->header) ? UNLOCK_OPEN : UNLOCK_LOCKED;
+}
+
+static void look_at_attached(struct unlock_volume *volume, struct finds *finds)
+{
+	_cleanup_(freep) char *device = NULL;
+	struct found *found = NULL;
+
+	if (strncmp(volume->source, "UUID=", strlen("UUID=")) == 0)
+		found = find_by_uuid(finds, volume->source + strlen("UUID="));
+	else if (resolve(volume->source, &device) == 0)
+		found = find_by_device(finds, device);
+	if (!found) {
+		unlock_volume_say(volume, UNLOCK_MISSING, "no device with its header (%s) is there",
+				  volume->source);
+		return;
+	}
+	volume->device = strdup(found->device);
+	volume->header = steal(found->header);
+	volume->state = volume->device ? UNLOCK_LOCKED : UNLOCK_MISSING;
+}
+
+static void look(struct unlock_volume *volume, struct finds *finds)
+{
+	bool is_active;
+
+	if (volume->state == UNLOCK_OPEN)
+		return;
+	if (volume->state != UNLOCK_REFUSED || unlock_now_s() >= volume->rests_until) {
+		free(volume->device);
+		volume->device = NULL;
+		volume->header = header_info_free(volume->header);
+		if (volume->header_file)
+			look_at_detached(volume);
+		else
+			look_at_attached(volume, finds);
+	}
+	/* opened by a person meanwhile, or by the initramfs */
+	if (mapping_is_active(volume->mapping, &is_active) == 0 && is_active)
+		volume->state = UNLOCK_OPEN;
+}
+
+/**
+ * unlock_volumes_find() - add what has come, and look again at what is not open yet
+ * @names: mappings; none = all of ours
+ *
+ * The entries of crypttab, and devices with a header of ours that no entry names.
+ *
+ * Return: 0 or -errno.
+ */
+int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], size_t n_names)
+{
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
+	_cleanup_(finds_clear) struct finds finds = { 0 };
+	int r;
+
+	r = scan(&finds);
+	if (r < 0)
+		return r;
+	r = crypttab_read(CRYPTTAB, &entries);
+	if (r != 0)
+		log_warning("Table %s cannot be read; only volumes that are found by their header "
+			    "are unlocked.",
+			    CRYPTTAB);
+	for (size_t i = 0; r == 0 && i < entries.n; i++) {
+		const struct crypttab_entry *entry = &entries.entries[i];
+
+		if (strncmp(entry->name, MAPPING_PREFIX, strlen(MAPPING_PREFIX)) != 0 ||
+		    !is_wanted(entry->name, names, n_names) || find_volume(volumes, entry->name))
+			continue;
+		r = add_volume(volumes, entry->name, entry->device, entry->header);
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < volumes->n; i++)
+		look(&volumes->volumes[i], &finds);
+
+	/* what is left of the finds is in no entry */
+	for (size_t i = 0; i < finds.n; i++) {
+		const struct header_info *header = finds.finds[i].header;
+
+		if (!header || !is_wanted(header->token->mapping, names, n_names) ||
+		    find_volume(volumes, header->token->mapping))
+			continue;
+		r = add_volume(volumes, header->token->mapping, finds.finds[i].device, NULL);
+		if (r < 0)
+			return r;
+		look(&volumes->volumes[volumes->n - 1], &finds);
+	}
+	return 0;
+}
