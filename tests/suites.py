@@ -155,8 +155,8 @@ def count_program(program):
         total = Count(passed=1) if result in ("OK", "EXPECTEDFAIL") else Count(failed=1)
     elif result not in ("OK", "EXPECTEDFAIL") and not total.failed:
         total.failed = 1  # all cases passed, and then it crashed or leaked
-    for name in re.findall(r"\[ *SKIPPED *\] (\D\w*)$", output, re.MULTILINE):
-        print(f"SKIP {program['name']}, {name}: {reason_in(output)}")
+    for name, said in re.findall(r"\[ *RUN *\] (\w+)\n((?:(?!\[ ).*\n)*)\[ *SKIPPED *\] \1", output):
+        print(f"SKIP {program['name']}, {name}: {reason_in(said)}")
     return total
 
 
