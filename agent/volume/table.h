@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* volume/table.h - a disk's partition table as text
+/* volume/table.h - the partition table of a disk
  *
- * In the form that sfdisk(8) reads back (libfdisk's script). Changes nothing.
+ * Dumps it, and moves the end of one partition into the gap behind it. Starts, numbers, UUIDs, types,
+ * names and flags never change. Tables are libfdisk's work.
  */
 #pragma once
 
+#include <stdint.h>
+
+enum {
+	TABLE_E_NO_GAP = 1,  /* something lies behind, or nothing is left */
+	TABLE_E_UNSUPPORTED, /* neither GPT nor a primary partition of an MBR */
+};
+
 int table_dump(const char *disk, char **ret_text);
+int table_gap(const char *disk, unsigned number, uint64_t *ret_bytes);
+int table_grow(const char *disk, unsigned number, uint64_t by_bytes);
