@@ -96,11 +96,6 @@ int64_t http_now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int64_t http_deadline_ms(const struct http *http)
-{
-	return http->deadline_ms;
-}
-
 static const char *proxy_from_environment(void)
 {
 	const char *proxy = getenv("https_proxy");
@@ -348,6 +343,10 @@ static int set_options(const struct http *http, struct http_exchange *exchange, 
 	SET(CURLOPT_WRITEDATA, &exchange->answer);
 	SET(CURLOPT_ERRORBUFFER, exchange->answer.problem);
 	SET(CURLOPT_PRIVATE, exchange);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* the end does not wait for a thread that waits for a dead name server */
+	SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
 #undef SET
 	return code == CURLE_OK ? 0 : -ENOMEM;
 }

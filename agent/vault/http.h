@@ -83,6 +83,5 @@ int http_header(struct http_exchange *exchange, const char *name, const void *va
 void http_start(struct http *http, struct http_exchange *exchange);
 int http_run(struct http *http);
 int64_t http_now_ms(void);
-int64_t http_deadline_ms(const struct http *http);
 void http_exchange_clear(struct http_exchange *exchange);
 unsigned http_delay_ms(const struct http_policy *policy, unsigned tries, unsigned random);

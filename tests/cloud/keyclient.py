@@ -66,7 +66,7 @@ class KeyService:
             passphrases: tuple[bytes, ...] = ()) -> list[dict]:
         """The results, each with its "passphrase" as bytes where there is one."""
         answer = self.exchange(self.frame(operations, timeout_ms, passphrases))
-        if len(answer) < 4:
+        if len(answer) < 4 or self.status:
             raise AssertionError(f"no answer, status {self.status}: {self.errors.decode()}")
         size, = struct.unpack("<I", answer[:4])
         results, rest = json.loads(answer[4:4 + size])["results"], answer[4 + size:]

@@ -9,6 +9,7 @@ Each test runs the real program, with its real addresses, in a namespace with th
 import os
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from typing import Any
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from keyclient import KeyService  # noqa: E402
-from namespace import Namespace  # noqa: E402
+from namespace import PYTHON, Namespace  # noqa: E402
 
 PASSPHRASE = b"PATTERN-3f9c0a-correct-horse-battery-staple"
 VAULT = "https://kv1.vault.azure.net"
@@ -179,6 +180,26 @@ class Tests:
             expect(self.fetch(timeout_ms=SHORT_MS)[0], "unreachable", "does not resolve")
         finally:
             self.cloud.unname()
+
+    def test_silent_dns(self) -> None:
+        """A resolver that waits for a dead name server does not hold the answer back."""
+        self.cloud.stop("dns")
+        sink = self.ns.popen([PYTHON, "-c", "import socket, time; s = socket.socket(type=2); "
+                              "s.bind(('168.63.129.16', 53)); print(flush=True); time.sleep(99)"],
+                             stdout=subprocess.PIPE)
+        sink.stdout.readline()
+        self.service.environment["RES_OPTIONS"] = "timeout:20 attempts:5"
+        begin = time.monotonic()
+        try:
+            expect(self.fetch(timeout_ms=2000)[0], "unreachable", "did not answer in time")
+            seconds = time.monotonic() - begin
+        finally:
+            del self.service.environment["RES_OPTIONS"]
+            sink.kill()
+            sink.wait()
+            sink.stdout.close()
+            self.cloud.start("dns")
+        assert seconds < 4, seconds
 
     def test_name_comes_late(self) -> None:
         """DNS that is not ready yet, as in early boot."""
