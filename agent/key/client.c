@@ -15,9 +15,7 @@
 #include "key/protocol.h"
 
 #define FILE_DIRECTORY "/etc/vmcrypt/keys"
-#define GRACE_MS                                                                                   \
-	10000 /* the service starts, loads and answers beside the time that it is given            \
-	       */
+#define GRACE_MS       10000 /* for starting the service, beside what it is given */
 
 static const char *const conditions[] = {
 	[0] = "ok",
