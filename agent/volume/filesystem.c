@@ -279,6 +279,9 @@ int filesystem_make(const char *device, const char *type, const char *uuid, cons
 	r = format_is_busy(device);
 	if (r != 0)
 		return r < 0 ? r : FILESYSTEM_E_BUSY;
+	r = superblock_wipe(device);
+	if (r < 0)
+		return r;
 	r = format->make(&target, uuid, label && label[0] ? label : NULL);
 	return r == 0 ? file_sync_path(device) : r;
 }

@@ -202,8 +202,12 @@ static int look_at_namespace(struct search *search, int process, pid_t pid, cons
 {
 	_cleanup_(freep) char *path = NULL, *text = NULL;
 	struct stat status;
+	char program[2];
 	int r;
 
+	/* a thread of the kernel has no program, and no person would know what to do about it */
+	if (readlinkat(process, "exe", program, sizeof(program)) < 0)
+		return 0;
 	if (fstatat(process, "ns/mnt", &status, 0) < 0 || status.st_ino == search->own_namespace)
 		return 0;
 	for (size_t i = 0; i < search->n_namespaces; i++)

@@ -28,13 +28,12 @@ static void iteratorp(struct libmnt_iter **iterator)
 		mnt_free_iter(*iterator);
 }
 
-/* libmount's own codes lie above all errnos */
+/* The system call's errno comes positive, libmount's own failures negative; its codes lie above all
+ * errnos. */
 static int to_errno(int r)
 {
-	if (r == 0)
-		return 0;
 	if (r > 0)
-		return -EIO;
+		return -r;
 	return r <= -MNT_ERR_NOFSTAB ? -EINVAL : r;
 }
 

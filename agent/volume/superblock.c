@@ -128,3 +128,34 @@ int superblock_read(struct volume *volume)
 	}
 	return 0;
 }
+
+/**
+ * superblock_wipe() - make a device look empty, to make a new filesystem on it
+ *
+ * Erases the magic bytes of every format and partition table that libblkid finds. mkfs.btrfs would
+ * refuse a UUID that the device bears already, as when the making is done again after a power cut.
+ *
+ * Return: 0 or -errno.
+ */
+int superblock_wipe(const char *device)
+{
+	_cleanup_(closep) int fd = -EBADF;
+	_cleanup_(probe_freep) blkid_probe probe = NULL;
+
+	fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	probe = blkid_new_probe();
+	if (!probe)
+		return -ENOMEM;
+	if (blkid_probe_set_device(probe, fd, 0, 0) < 0)
+		return -EIO;
+	(void)blkid_probe_enable_superblocks(probe, 1);
+	(void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_MAGIC | BLKID_SUBLKS_BADCSUM);
+	(void)blkid_probe_enable_partitions(probe, 1);
+	(void)blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC);
+	while (blkid_do_probe(probe) == 0)
+		if (blkid_do_wipe(probe, 0) < 0)
+			return -EIO;
+	return fsync(fd) < 0 ? -errno : 0;
+}
