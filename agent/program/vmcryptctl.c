@@ -459,7 +459,8 @@ static int run(const struct options *options)
 	const char *no_color = getenv("NO_COLOR");
 	int code, r;
 
-	/* anybody else is refused at the door, and may lock too little memory for the rest to work */
+	/* anybody else is refused at the door, and may lock too little memory for the rest to work
+	 */
 	if (geteuid() == 0 && json_get_bool(options->request, "recovery_key", false))
 		(void)secret_process_harden();
 	r = varlink_client_connect(SOCKET_PATH, &client);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "job/report.h"
+#include "program/vmcryptd-report.h"
 #include "program/vmcryptd-store.h"
 #include "program/vmcryptd-units.h"
 
@@ -86,24 +87,13 @@ static void entry_set_report(struct job_entry *entry, struct json_object *report
 	entry->jobs->changed(entry, entry->jobs->userdata);
 }
 
-static int blank_report(const struct job_entry *entry, struct json_object **ret)
-{
-	struct report report = {
-		.job = entry->id,
-		.kind = entry->request ? request_kind_to_string(entry->request->kind) : "unknown",
-		.state = JOB_WAITING,
-	};
-
-	return report_to_json(&report, ret);
-}
-
 /* Forget what an earlier worker has said. */
 static int entry_blank(struct job_entry *entry)
 {
 	struct json_object *report = NULL;
 	int r;
 
-	r = blank_report(entry, &report);
+	r = daemon_report_blank(entry->id, entry->request, &report);
 	if (r == 0)
 		r = store_job_forget_run(entry->id);
 	if (r < 0) {
@@ -116,38 +106,16 @@ static int entry_blank(struct job_entry *entry)
 	return 0;
 }
 
-/**
- * entry_override() - tell another state than the worker's last report does
- * @code: of a fault that is added, or NULL
- * @what: its sentence
- */
-static int entry_override(struct job_entry *entry, enum job_state state, const char *code,
-			  const char *remedy, const char *what)
+/* Tell another state than the worker's last report does. */
+static void entry_override(struct job_entry *entry, enum job_state state, const char *code,
+			   const char *remedy, const char *what)
 {
-	_cleanup_(json_putp) struct json_object *report = NULL, *added = NULL;
-	_cleanup_(faults_clear) struct faults faults = { 0 };
-	struct json_object *array;
-	int r;
+	struct json_object *report;
 
-	r = json_object_deep_copy(entry->report, &report, NULL) < 0 ? -ENOMEM : 0;
-	if (r == 0)
-		r = json_set_string(report, "state", job_state_to_string(state));
-	if (r == 0 && code)
-		r = faults_add(&faults, FAULT_ERROR, code, NULL, NULL, remedy, "%s", what);
-	if (r == 0)
-		r = faults_to_json(&faults, &added);
-	if (r < 0)
-		return log_error_errno(r, "Job %s: cannot make its report: %m", entry->id);
-	array = json_get_array(report, "faults");
-	for (size_t i = 0; array && i < json_object_array_length(added); i++)
-		(void)json_object_array_add(array,
-					    json_object_get(json_object_array_get_idx(added, i)));
-	/* nobody serves it any more */
-	json_object_object_del(report, "recovery_socket");
 	if (code)
 		log_error("Job %s: %s", entry->id, what);
-	entry_set_report(entry, steal(report));
-	return 0;
+	if (daemon_report_override(entry->report, state, code, remedy, what, &report) == 0)
+		entry_set_report(entry, report);
 }
 
 static void entry_died(struct job_entry *entry, const char *code, const char *what)
@@ -156,7 +124,7 @@ static void entry_died(struct job_entry *entry, const char *code, const char *wh
 
 	if (text_format(&remedy, FOLLOW_REMEDY, entry->id) < 0)
 		return;
-	(void)entry_override(entry, JOB_FAILED, code, remedy, what);
+	entry_override(entry, JOB_FAILED, code, remedy, what);
 }
 
 /* Read what the worker has left; a report that is not one leaves the last good one. */
@@ -171,11 +139,10 @@ static void entry_refresh(struct job_entry *entry)
 	if (r == 0 || r == STORE_E_DAMAGED)
 		entry->is_final = true;
 	if (r == STORE_E_DAMAGED) {
-		(void)entry_override(
-			entry, JOB_FAILED, "report-damaged",
-			"Run \"vmcryptctl show\" for the state of the volumes, which is "
-			"read from the disks.",
-			"The job has ended, but its last report cannot be read.");
+		entry_override(entry, JOB_FAILED, "report-damaged",
+			       "Run \"vmcryptctl show\" for the state of the volumes, which is "
+			       "read from the disks.",
+			       "The job has ended, but its last report cannot be read.");
 		return;
 	}
 	if (r == STORE_E_ABSENT)
@@ -272,14 +239,19 @@ static void on_not_started(const char *id, const char *what, void *userdata)
 	if (text_format(&sentence, "The worker could not be started: %s", what) < 0)
 		return;
 	if (entry->is_new) {
+		struct json_object *report;
+
+		log_error("Job %s: %s", id, sentence);
 		/* no worker has touched anything: the job ends here, and is not started some day
 		 * later */
-		entry->is_final = true;
-		(void)entry_override(entry, JOB_FAILED, "worker-not-started",
-				     "Nothing has been changed. Ask again when the service manager "
-				     "starts units.",
-				     sentence);
-		(void)store_job_write_final(id, entry->report);
+		if (daemon_report_override(
+			    entry->report, JOB_FAILED, "worker-not-started",
+			    "Nothing has been changed. Ask again when the service manager "
+			    "starts units.",
+			    sentence, &report) < 0)
+			return;
+		entry->is_final = store_job_write_final(id, report) == 0;
+		entry_set_report(entry, report);
 	} else {
 		entry_died(entry, "worker-not-started", sentence);
 	}
@@ -294,12 +266,13 @@ static void on_ended(const char *id, void *userdata)
 	if (!entry || entry->is_final)
 		return;
 	was_stopping = entry->is_stopping;
-	entry->is_active = entry->is_new = entry->is_stopping = false;
+	/* first what it has left, which is not its last word yet: that is said below */
 	entry_refresh(entry);
+	entry->is_active = entry->is_new = entry->is_stopping = false;
 	if (entry->is_final)
 		return;
 	if (entry->is_paused)
-		(void)entry_override(entry, JOB_WAITING, NULL, NULL, NULL);
+		entry_override(entry, JOB_WAITING, NULL, NULL, NULL);
 	else if (was_stopping)
 		entry_restart(entry);
 	else if (entry->has_spoken && strcmp(entry_state(entry), "running") != 0)
@@ -385,16 +358,15 @@ static int load_one(struct jobs *jobs, const char *id)
 	if (r < 0)
 		return r;
 	entry->is_paused = r > 0;
-	r = blank_report(entry, &entry->report);
+	r = daemon_report_blank(id, entry->request, &entry->report);
 	if (r < 0)
 		return r;
 	entry_refresh(entry);
 	if (!entry->request && !entry->is_final)
-		(void)entry_override(
-			entry, JOB_FAILED, "request-damaged",
-			"See \"vmcryptctl show\" for the state of the volumes, and ask "
-			"again for what is missing.",
-			"The job's request cannot be read, so the job is not started.");
+		entry_override(entry, JOB_FAILED, "request-damaged",
+			       "See \"vmcryptctl show\" for the state of the volumes, and ask "
+			       "again for what is missing.",
+			       "The job's request cannot be read, so the job is not started.");
 	entry_append(jobs, steal(entry));
 	return 0;
 }
@@ -443,9 +415,14 @@ int jobs_load(struct jobs *jobs)
 /** jobs_find_overlap() - an open job that may want the same volumes, or NULL */
 const struct job_entry *jobs_find_overlap(const struct jobs *jobs, const struct request *request)
 {
-	for (const struct job_entry *at = jobs->entries; at; at = at->next)
-		if (!at->is_final && at->request && request_may_overlap(at->request, request))
+	for (struct job_entry *at = jobs->entries; at; at = at->next) {
+		if (at->is_final || !at->request || !request_may_overlap(at->request, request))
+			continue;
+		/* it may have ended a moment ago */
+		entry_refresh(at);
+		if (!at->is_final)
 			return at;
+	}
 	return NULL;
 }
 
@@ -476,7 +453,7 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 	if (r == 0) {
 		entry->request = request;
 		entry->is_new = true;
-		r = blank_report(entry, &entry->report);
+		r = daemon_report_blank(id, entry->request, &entry->report);
 	}
 	if (r == 0)
 		r = entry_start(entry);
@@ -509,7 +486,7 @@ int jobs_pause(struct jobs *jobs)
 			r = units_stop(jobs->units, at->id);
 			at->is_stopping = r == 0;
 		} else if (r == 0) {
-			r = entry_override(at, JOB_WAITING, NULL, NULL, NULL);
+			entry_override(at, JOB_WAITING, NULL, NULL, NULL);
 		}
 		if (r < 0)
 			first = first ? first
