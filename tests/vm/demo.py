@@ -19,8 +19,8 @@ from rig import Rig
 
 VAULT = "https://kv1.vault.azure.net"
 KEK = f"{VAULT}/keys/kek1"
-DISK_SIZE = "768M"
-FILES_SIZE = "160M"
+DISK_SIZE = "512M"
+FILES_SIZE = "120M"
 SENTENCE = "nobody shall read this on a lost disk"
 OUTPUT, STATUS = "/run/demo.out", "/run/demo.status"
 POLL_S = 0.3
