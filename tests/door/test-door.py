@@ -481,6 +481,28 @@ def test_ctl(house):
     house.start()
 
 
+def test_recovery_key(house):
+    """It comes once, from the worker to the person, past the daemon."""
+    enable = "enable", "--volume-type=Data", f"--disk-encryption-keyvault={REQUEST['vault']}"
+    house.mode("recovery")
+    result = house.ctl(*enable, "--recovery-key")
+    assert result.returncode == 0 and result.stdout.count("\n    abcd-efgh\n") == 1, result
+    assert "write it down" in result.stdout
+    wait_until(lambda: not open_jobs())
+    read_fd, write_fd = os.pipe()
+    result = subprocess.run([house.paths[1], *enable, f"--recovery-key-fd={write_fd}", "--watch", "--json=short"],
+                            pass_fds=[write_fd], capture_output=True, text=True, timeout=30, check=False)
+    os.close(write_fd)
+    assert os.read(read_fd, 100) == b"abcd-efgh\n"
+    os.close(read_fd)
+    assert result.returncode == 0 and "abcd" not in result.stdout + result.stderr, result
+    house.mode("done")
+    result = house.ctl(*enable, "--recovery-key")
+    assert result.returncode == 1 and "no recovery key" in result.stderr, result
+    wait_until(lambda: not open_jobs())
+    assert house.ctl(*enable, "--recovery-key-fd=77").returncode == 1
+
+
 def main():
     if os.geteuid() != 0:
         print("skipped: this needs root, for a mount namespace")

@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -35,6 +36,16 @@ assert os.path.exists(f"{state}/request.json")
 report(run)
 if mode == "die":
     sys.exit(1)
+if mode == "recovery":
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{run}/recovery.sock")
+    listener.listen(1)
+    report(run, recovery_socket=f"{run}/recovery.sock")
+    listener.settimeout(10)
+    person, _ = listener.accept()
+    person.sendall(b"abcd-efgh")
+    person.close()
+    os.unlink(f"{run}/recovery.sock")
 if mode == "boot":
     report(run, state="waiting", prepared=True)
     sys.exit(0)
