@@ -69,7 +69,7 @@ static int can_shrink(const struct format_target *target, uint64_t by_bytes)
 	uint64_t minimum;
 	int status, r;
 
-	r = geometry_read(target->device, target->type, &geometry);
+	r = geometry_read_mounted(target->device, target->type, target->mount_point, &geometry);
 	if (r < 0)
 		return r;
 	if (geometry.is_rigid)

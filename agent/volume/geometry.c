@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -204,13 +205,14 @@ static int parse_btrfs(const uint8_t *super, struct geometry *ret)
 static const struct format {
 	const char *type;
 	uint64_t offset; /* of the block that holds the superblock */
+	bool is_direct;	 /* to be read past the page cache */
 	int (*parse)(const uint8_t *block, struct geometry *ret);
 } formats[] = {
-	{ "ext2",  0,        parse_ext },
-	{ "ext3",  0,        parse_ext },
-	{ "ext4",  0,        parse_ext },
-	{ "xfs",   0,        parse_xfs },
-	{ "btrfs", BTRFS_AT, parse_btrfs },
+	{ "ext2",  0,        false, parse_ext },
+	{ "ext3",  0,        false, parse_ext },
+	{ "ext4",  0,        false, parse_ext },
+	{ "xfs",   0,        true,  parse_xfs },
+	{ "btrfs", BTRFS_AT, false, parse_btrfs },
 };
 /* clang-format on */
 
@@ -255,14 +257,15 @@ int geometry_parse(const char *type, const uint8_t block[GEOMETRY_BLOCK_BYTES],
 	return 0;
 }
 
-/* xfs writes its superblock past the page cache, so a cached one is old; ext writes it through, and
- * a direct read flushes what is dirty there. Files on a tmpfs refuse O_DIRECT. */
-static int open_direct(const char *device)
+/* xfs writes its superblock past the page cache, so a cached one is old; ext4 keeps the newest one
+ * only there while its journal is not written back. Files on a tmpfs refuse O_DIRECT. */
+static int open_for(const char *device, const struct format *format)
 {
-	int fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
+	int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, fd;
 
-	if (fd < 0 && errno == EINVAL)
-		fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = open(device, format->is_direct ? flags | O_DIRECT : flags);
+	if (fd < 0 && errno == EINVAL && format->is_direct)
+		fd = open(device, flags);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -282,7 +285,7 @@ int geometry_read(const char *device, const char *type, struct geometry *ret)
 
 	if (!format)
 		return -EOPNOTSUPP;
-	fd = open_direct(device);
+	fd = open_for(device, format);
 	if (fd < 0)
 		return fd;
 	if (posix_memalign(&block, GEOMETRY_BLOCK_BYTES, GEOMETRY_BLOCK_BYTES) != 0)
@@ -333,6 +336,13 @@ int geometry_read_mounted(const char *device, const char *type, const char *moun
 			return -EBADMSG;
 		geometry.bytes = live.total_bytes;
 		geometry.free_bytes = live.total_bytes - live.bytes_used;
+	} else if (mount_point) {
+		struct statvfs live;
+
+		/* the superblock's count is 0 from the mount on, on some kernels */
+		if (statvfs(mount_point, &live) < 0)
+			return -errno;
+		geometry.free_bytes = (uint64_t)live.f_bfree * live.f_frsize;
 	}
 	*ret = geometry;
 	return 0;

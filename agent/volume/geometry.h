@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/geometry.h - how large a filesystem says that it is, and in what state
  *
- * Reads the superblocks of ext2/3/4, xfs and btrfs by their on-disk formats, past the page cache; changes
- * nothing. libblkid tells sizes only from 2.39 on, and never the state.
+ * Reads the superblocks of ext2/3/4, xfs and btrfs by their on-disk formats; changes nothing. libblkid tells sizes only from 2.39 on, and never the state.
  */
 #pragma once
 
@@ -16,7 +15,7 @@ struct geometry {
 	uint64_t bytes;       /* where the filesystem ends on this device; of whole blocks */
 	unsigned block_bytes; /* what its size is counted in */
 	unsigned unit_bytes;  /* the largest encryption sector that it bears: xfs and btrfs sector, ext block */
-	uint64_t free_bytes;  /* xfs, btrfs: estimates; btrfs: not in any chunk of this device */
+	uint64_t free_bytes;  /* an estimate; btrfs: not in any chunk of this device */
 	uint8_t uuid[16];
 
 	unsigned devices;     /* how many it spans: members, external journal or log, realtime device */
