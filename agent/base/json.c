@@ -35,12 +35,13 @@ int json_parse(const char *text, size_t size_bytes, struct json_object **ret)
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	object = json_tokener_parse_ex(tokener, text, (int)size_bytes);
 	error = json_tokener_get_error(tokener);
+	end = json_tokener_get_parse_end(tokener);
 	if (!object && error == json_tokener_continue) {
 		/* a bare number ends only with the text */
 		object = json_tokener_parse_ex(tokener, "", 1);
 		error = json_tokener_get_error(tokener);
+		end = size_bytes;
 	}
-	end = json_tokener_get_parse_end(tokener);
 	json_tokener_free(tokener);
 	while (end < size_bytes && strchr(" \t\r\n", text[end]))
 		end++;

@@ -57,6 +57,10 @@ int log_internal(enum log_level level, int error, const char *format, ...)
 	va_end(arguments);
 	if (n > 0)
 		used += (size_t)n < sizeof(line) - used - 1 ? (size_t)n : sizeof(line) - used - 2;
+	/* text from outside must not begin a line of its own */
+	for (size_t i = 0; i < used; i++)
+		if ((unsigned char)line[i] < ' ' && line[i] != '\t')
+			line[i] = ' ';
 	line[used++] = '\n';
 	(void)!write(STDERR_FILENO, line, used);
 	errno = saved_errno;

@@ -22,6 +22,9 @@ static void test_parse(void **state)
 		{ "a comma at the end",         "{\"a\": 1,}",             -EBADMSG },
 		{ "no UTF-8",                   "{\"a\": \"\xff\"}",       -EBADMSG },
 		{ "null, which nobody sends",   "null",                    -EBADMSG },
+		{ "a bare number", "17", 0 },
+		{ "a number and more", "17 x", -EBADMSG },
+		{ "half an object", "{\"a\":1", -EBADMSG },
 	};
 	/* clang-format on */
 

@@ -37,6 +37,12 @@ static const char *caught(void)
 	return text;
 }
 
+static void test_text_from_outside_stays_on_its_line(void **state)
+{
+	log_error("Volume %s.", "a\n<3>forged\r\x1b[2J");
+	assert_string_equal(caught(), "<3>Volume a <3>forged  [2J.\n");
+}
+
 static void test_levels(void **state)
 {
 	log_error("A %d.", 1);
@@ -100,6 +106,8 @@ static void test_environment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_text_from_outside_stays_on_its_line,
+						catch_stderr, let_go),
 		cmocka_unit_test_setup_teardown(test_levels, catch_stderr, let_go),
 		cmocka_unit_test_setup_teardown(test_errors, catch_stderr, let_go),
 		cmocka_unit_test_setup_teardown(test_fold, catch_stderr, let_go),
