@@ -29,13 +29,22 @@ class Rig:
     def __init__(self, name, workdir, product_tar=None, cpu=0):
         self.name = name
         self.workdir = pathlib.Path(workdir)
-        self.base_image = image.base_image()
+        self.base_image = self._hold(image.base_image())
         self.preload = host.preload_library()
         self.product_tar = product_tar
         self.machines = []
         self.namespace = self._make_namespace()
         self.tap = TAP
         self.cpu = cpu
+
+    def _hold(self, path):
+        """A name of our own for the base image: a newer one may replace it while we run."""
+        held = self.workdir / path.name
+        try:
+            os.link(path, held)
+        except OSError:  # another filesystem
+            return path
+        return held
 
     def _make_namespace(self):
         if not (CLOUD / "namespace.py").exists():
