@@ -83,8 +83,9 @@ static int copy_range(const char *from, uint64_t from_bytes, const char *to, uin
 static int copy_machine_files(const char *folder)
 {
 	const char *argv[ARRAY_SIZE(machine_files) + 8] = { "cp", "-a", "--parents", "--" };
+	_cleanup_(freep) char *output = NULL;
 	size_t n = 4;
-	int status;
+	int r, status;
 
 	for (size_t i = 0; i < ARRAY_SIZE(machine_files); i++)
 		if (access(machine_files[i], F_OK) == 0)
@@ -93,7 +94,10 @@ static int copy_machine_files(const char *folder)
 		return 0;
 	argv[n++] = folder;
 	argv[n] = NULL;
-	return process_run(argv, 60, &status, NULL) < 0 || status != 0 ? -EIO : 0;
+	r = process_run(argv, 60, &status, &output);
+	if (r == 0 && status != 0)
+		log_debug("Copying the machine's files: %s", output);
+	return r < 0 ? r : status != 0 ? -EIO : 0;
 }
 
 static int take_machine(struct plan *plan)
