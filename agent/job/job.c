@@ -154,13 +154,21 @@ int job_look(struct job *job)
  */
 int job_passphrase(struct job *job)
 {
-	const struct key_reference *reference =
-		job->header ? job->header->token->reference : job->reference;
+	_cleanup_(key_reference_freep) struct key_reference *parsed = NULL;
+	const struct key_reference *reference = job->reference;
 	struct key_result result = { 0 };
 	int r;
 
 	if (job->passphrase)
 		return 0;
+	if (job->header) {
+		r = key_reference_from_json(job->header->token->reference, &parsed);
+		if (r != 0)
+			return job_fail(job, r, "token-malformed",
+					"Open the volume with a recovery key.",
+					"the token in its header cannot be understood");
+		reference = parsed;
+	}
 	if (!reference)
 		return job_fail(job, -ENOKEY, "key-unknown", "Open the volume with a recovery key.",
 				"nothing says where its passphrase is");

@@ -125,7 +125,7 @@ static int set_mounts(struct json_object *object, const struct volume *volume)
 static int describe_header(const struct header_info *header, const char *file,
 			   const struct volume *mapped, struct json_object *object)
 {
-	const struct key_reference *reference = header->token ? header->token->reference : NULL;
+	_cleanup_(key_reference_freep) struct key_reference *reference = NULL;
 	double percent = header->data_bytes == 0 ? 100.0
 						 : 100.0 * (double)header->encrypted_bytes /
 							   (double)header->data_bytes;
@@ -141,7 +141,8 @@ static int describe_header(const struct header_info *header, const char *file,
 		if (r == 0)
 			r = json_set_string(object, "mapping", header->token->mapping);
 	}
-	if (r == 0 && reference) {
+	if (r == 0 && header->token &&
+	    key_reference_from_json(header->token->reference, &reference) == 0) {
 		r = json_set_string(object, "provider",
 				    key_provider_to_string(reference->provider));
 		if (r == 0)

@@ -326,12 +326,10 @@ int step_header_plan(struct job *job, const char *file, struct header_plan *ret)
 
 	if (!token || !object)
 		return -ENOMEM;
-	/* the token owns its reference, so it gets a copy */
 	r = key_reference_to_json(job->reference, object);
-	if (r == 0)
-		r = key_reference_from_json(object, &token->reference);
-	if (r != 0)
-		return r < 0 ? r : -EBADMSG;
+	if (r < 0)
+		return r;
+	token->reference = steal(object);
 	token->filesystem_uuid = strdup(job->uuid);
 	token->mapping = strdup(job->mapping);
 	if (!token->filesystem_uuid || !token->mapping)

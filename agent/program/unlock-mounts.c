@@ -67,10 +67,16 @@ static bool is_mounted(const char *mountinfo, const char *target)
 		return false;
 	*out++ = ' ';
 	for (const char *c = target; *c; c++) {
-		if (*c == ' ' || *c == '\t' || *c == '\n' || *c == '\\')
-			out += sprintf(out, "\\%03o", (unsigned)*c);
-		else
+		if (*c == ' ' || *c == '\t' || *c == '\n' || *c == '\\') {
+			unsigned byte = (unsigned char)*c;
+
+			*out++ = '\\';
+			*out++ = (char)('0' + (byte >> 6));
+			*out++ = (char)('0' + ((byte >> 3) & 7));
+			*out++ = (char)('0' + (byte & 7));
+		} else {
 			*out++ = *c;
+		}
 	}
 	*out++ = ' ';
 	*out = '\0';

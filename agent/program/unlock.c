@@ -122,7 +122,7 @@ static void use_result(struct unlock_volume *volume, const struct key_result *re
 /* Ask for the keys of all locked volumes at once, and open them. */
 static void fetch_and_open(struct unlock *unlock)
 {
-	const struct key_reference *references[KEY_BATCH_MAX];
+	struct key_reference *references[KEY_BATCH_MAX];
 	struct unlock_volume *owners[KEY_BATCH_MAX];
 	struct key_result results[KEY_BATCH_MAX] = { 0 };
 	size_t n = 0;
@@ -136,13 +136,20 @@ static void fetch_and_open(struct unlock *unlock)
 
 			if (volume->state != UNLOCK_LOCKED || rank >= volume->header->n_tokens)
 				continue;
-			owners[n] = volume;
-			references[n++] = volume->header->tokens[rank]->reference;
+			r = key_reference_from_json(volume->header->tokens[rank]->reference,
+						    &references[n]);
+			if (r == 0)
+				owners[n++] = volume;
+			else
+				unlock_volume_say(volume, UNLOCK_REFUSED,
+						  "its token cannot be understood (use a recovery "
+						  "key)");
 		}
 	}
 	if (n == 0)
 		return;
-	r = key_fetch(references, n, FETCH_TIMEOUT_MS, results);
+	r = key_fetch((const struct key_reference *const *)references, n, FETCH_TIMEOUT_MS,
+		      results);
 	for (size_t i = 0; i < n; i++) {
 		if (r < 0)
 			unlock_volume_say(owners[i], UNLOCK_WAITS,
@@ -150,6 +157,7 @@ static void fetch_and_open(struct unlock *unlock)
 		else if (owners[i]->state != UNLOCK_OPEN)
 			use_result(owners[i], &results[i]);
 		key_result_clear(&results[i]);
+		key_reference_free(references[i]);
 	}
 }
 

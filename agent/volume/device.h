@@ -9,8 +9,10 @@
 
 #define DEVICE_MAX 4096 /* block devices of one machine; the cloud's largest have some hundred */
 
-int device_read_all(struct inventory *inventory); /* appends one volume per device that has a size */
+int device_read_all(
+	struct inventory *inventory); /* appends one volume per device that has a size */
 int device_link_all(struct inventory *inventory); /* parents and children */
-int device_name_all(struct inventory *inventory); /* link, lun, and what the platform says by names */
+int device_name_all(
+	struct inventory *inventory); /* link, lun, and what the platform says by names */
 int device_attribute(const char *name, const char *attribute, char **ret);
 int device_attribute_u64(const char *name, const char *attribute, uint64_t *ret);

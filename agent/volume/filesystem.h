@@ -19,21 +19,26 @@ enum {
 	FILESYSTEM_E_UNSUPPORTED,
 };
 
-/* All take the device's path, blkid's TYPE and, where it must be mounted, its mount point (NULL = it is not
- * mounted); *ret_detail is a sentence or the tool's own words, or NULL; owned by the caller. */
+/* All take the device's path, blkid's TYPE and, where it must be mounted, its mount point (NULL =
+ * it is not mounted); *ret_detail is a sentence or the tool's own words, or NULL; owned by the
+ * caller. */
 bool filesystem_is_supported(const char *type);
-int filesystem_probe(const char *device, char **ret_type, char **ret_uuid, uint64_t *ret_size_bytes);
+int filesystem_probe(const char *device, char **ret_type, char **ret_uuid,
+		     uint64_t *ret_size_bytes);
 int filesystem_check(const char *device, const char *type, char **ret_detail);
 int filesystem_can_shrink(const char *device, const char *type, const char *mount_point,
 			  uint64_t by_bytes, char **ret_detail);
 int filesystem_shrink(const char *device, const char *type, const char *mount_point,
 		      uint64_t to_bytes, char **ret_detail);
-int filesystem_grow(const char *device, const char *type, const char *mount_point, char **ret_detail);
+int filesystem_grow(const char *device, const char *type, const char *mount_point,
+		    char **ret_detail);
 int filesystem_make(const char *device, const char *type, const char *uuid, const char *label,
 		    char **ret_detail);
 
 /* Unmount all of a volume's mounts, last first; on failure those already gone are mounted again. */
 int filesystem_unmount_all(const struct volume *volume);
-/* Mount @device in all places where @was (the volume as read before) had been, first first, same options. */
+/* Mount @device in all places where @was (the volume as read before) had been, first first, same
+ * options. */
 int filesystem_mount_all(const char *device, const struct volume *was);
-int filesystem_mount_one(const char *device, const char *target, const char *type, const char *options);
+int filesystem_mount_one(const char *device, const char *target, const char *type,
+			 const char *options);

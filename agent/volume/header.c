@@ -72,7 +72,7 @@ static int parse_token(struct crypt_device *cd, int id, struct header_token **re
 	if (crypt_token_json_get(cd, id, &text) < 0)
 		return HEADER_E_MALFORMED;
 	length = strlen(text);
-	if (length > KEY_REFERENCE_MAX_BYTES || json_parse(text, length, &object) < 0)
+	if (length > HEADER_TOKEN_MAX_BYTES || json_parse(text, length, &object) < 0)
 		return HEADER_E_MALFORMED;
 	return header_token_from_json(object, ret);
 }
@@ -240,7 +240,7 @@ static int add_token(struct crypt_device *cd, const struct header_token *token)
 							      JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (!text)
 		return -ENOMEM;
-	if (strlen(text) > KEY_REFERENCE_MAX_BYTES)
+	if (strlen(text) > HEADER_TOKEN_MAX_BYTES)
 		return -E2BIG;
 	id = crypt_token_json_set(cd, CRYPT_ANY_TOKEN, text);
 	if (id < 0)

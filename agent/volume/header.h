@@ -13,11 +13,11 @@
 
 #include "base/json.h"
 #include "base/secret.h"
-#include "key/reference.h"
 
 #define HEADER_SHIFT_BYTES                                                                         \
 	(16ULL * 1024 * 1024) /* data offset and data shift; half of ROOM_BYTES */
-#define HEADER_TOKEN_TYPE "vmcrypt"
+#define HEADER_TOKEN_TYPE      "vmcrypt"
+#define HEADER_TOKEN_MAX_BYTES 8192 /* JSON text; a 4096-bit wrapped passphrase is 683 letters */
 
 enum {
 	HEADER_E_NONE = 1,   /* no LUKS2 header there */
@@ -39,9 +39,10 @@ enum header_conversion {
 	HEADER_CONVERSION_INVALID,
 };
 
-/* What our token says besides the key reference. */
+/* What our token says. */
 struct header_token {
-	struct key_reference *reference;
+	struct json_object
+		*reference;    /* where the passphrase comes from: key/reference.h parses it */
 	char *filesystem_uuid; /* of the data beneath */
 	char *mapping;         /* name below /dev/mapper */
 	char *device; /* detached header: a link to the backing device that stays; else NULL */

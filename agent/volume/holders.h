@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/holders.h - which processes keep a filesystem busy
  *
- * Looks through /proc at open files, working and root folders, executables and mapped files; changes
- * nothing. Also names swap files, loop devices and mounts below the mount points.
+ * Looks through /proc at open files, working and root folders, executables and mapped files;
+ * changes nothing. Also names swap files, loop devices and mounts below the mount points.
  */
 #pragma once
 
@@ -12,9 +12,9 @@
 #include "volume/inventory.h"
 
 struct holder {
-	pid_t pid;      /* 0: the kernel (a loop device, a swap file, a nested mount) */
-	char *name;     /* command, or what the kernel holds it for */
-	char *what;     /* "open file /data/x", "working folder /data", … */
+	pid_t pid;  /* 0: the kernel (a loop device, a swap file, a nested mount) */
+	char *name; /* command, or what the kernel holds it for */
+	char *what; /* "open file /data/x", "working folder /data", … */
 };
 
 struct holders {

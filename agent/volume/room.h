@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/room.h - room for a LUKS2 header behind the data
  *
- * The backing device grows by 32 MiB (a gap behind its partition, free extents of its volume group), or
- * its filesystem gives way. Finds out without touching anything (room_find()), then does it (room_make()).
+ * The backing device grows by 32 MiB (a gap behind its partition, free extents of its volume
+ * group), or its filesystem gives way. Finds out without touching anything (room_find()), then does
+ * it (room_make()).
  */
 #pragma once
 
 #include "volume/inventory.h"
 
-#define ROOM_BYTES (32ULL * 1024 * 1024) /* twice the data shift of 16 MiB: header and moved first segment */
+#define ROOM_BYTES                                                                                 \
+	(32ULL * 1024 * 1024) /* twice the data shift of 16 MiB: header and moved first segment */
 
 enum room_way {
 	ROOM_IS_THERE,   /* the filesystem already ends 32 MiB before the device does */
@@ -21,8 +23,8 @@ enum room_way {
 
 int room_find(const struct inventory *inventory, const struct volume *volume, enum room_way *ret,
 	      char **ret_detail);
-/* ROOM_PARTITION, ROOM_EXTENTS: at any time. ROOM_FILESYSTEM: xfs and btrfs while mounted, ext unmounted.
- * Idempotent. Returns 0, FILESYSTEM_E_*, or -errno. */
+/* ROOM_PARTITION, ROOM_EXTENTS: at any time. ROOM_FILESYSTEM: xfs and btrfs while mounted, ext
+ * unmounted. Idempotent. Returns 0, FILESYSTEM_E_*, or -errno. */
 int room_make(const struct inventory *inventory, const struct volume *volume, enum room_way way,
 	      char **ret_detail);
 const char *room_way_to_string(enum room_way way);

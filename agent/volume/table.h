@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/table.h - the partition table of a disk
  *
- * Dumps it, and moves the end of one partition into the gap behind it. Starts, numbers, UUIDs, types,
- * names and flags never change. Tables are libfdisk's work.
+ * Dumps it, and moves the end of one partition into the gap behind it. Starts, numbers, UUIDs,
+ * types, names and flags never change. Tables are libfdisk's work.
  */
 #pragma once
 

@@ -14,7 +14,7 @@ struct header_token *header_token_free(struct header_token *token)
 {
 	if (!token)
 		return NULL;
-	key_reference_free(token->reference);
+	json_object_put(token->reference);
 	free(token->filesystem_uuid);
 	free(token->mapping);
 	free(token->device);
@@ -68,7 +68,8 @@ static int copy_string(struct json_object *object, const char *name, char **ret)
 /**
  * header_token_from_json() - parse a token of our type
  * @object: the token as in the header, or anything else: it may come from a disk that anybody wrote
- * @ret:    owned by the caller
+ * @ret:    owned by the caller; its reference is @object, of which nothing but our own names was
+ * checked
  *
  * Return: 0, HEADER_E_MALFORMED or -ENOMEM.
  */
@@ -77,7 +78,6 @@ int header_token_from_json(struct json_object *object, struct header_token **ret
 	_cleanup_(header_token_freep) struct header_token *token = NULL;
 	const char *type = json_get_string(object, "type");
 	int64_t device_bytes;
-	int r;
 
 	if (!type || strcmp(type, HEADER_TOKEN_TYPE) != 0 ||
 	    json_get_int(object, "version", 0) != TOKEN_VERSION)
@@ -95,9 +95,7 @@ int header_token_from_json(struct json_object *object, struct header_token **ret
 	token->device_bytes = (uint64_t)device_bytes;
 	if (!is_sound(token))
 		return HEADER_E_MALFORMED;
-	r = key_reference_from_json(object, &token->reference);
-	if (r != 0)
-		return r == -ENOMEM ? r : HEADER_E_MALFORMED;
+	token->reference = json_object_get(object);
 	*ret = steal(token);
 	return 0;
 }
@@ -111,7 +109,6 @@ int header_token_from_json(struct json_object *object, struct header_token **ret
 int header_token_to_json(const struct header_token *token, struct json_object **ret)
 {
 	_cleanup_(json_putp) struct json_object *object = NULL;
-	int r;
 
 	if (!token->reference || !is_sound(token) || token->device_bytes > INT64_MAX)
 		return -EINVAL;
@@ -127,9 +124,10 @@ int header_token_to_json(const struct header_token *token, struct json_object **
 		return -ENOMEM;
 	if (token->device && json_set_int(object, "device_bytes", (int64_t)token->device_bytes) < 0)
 		return -ENOMEM;
-	r = key_reference_to_json(token->reference, object);
-	if (r < 0)
-		return r;
+	json_object_object_foreach(token->reference, name,
+				   value) if (!json_object_object_get_ex(object, name, NULL) &&
+					      json_set(object, name, json_object_get(value)) <
+						      0) return -ENOMEM;
 	*ret = steal(object);
 	return 0;
 }

@@ -19,12 +19,12 @@
 #define RECOVERY   "ABCD-EFGH-JKLM-NPQR-STUV"
 
 struct test_volume {
-	char directory[64];
+	char directory[64], uuid[40];
 	char *device, *file,
 		*header; /* backing device; built header; NULL or the header after the commit */
 	char *backup;    /* header as built */
 	char *original;  /* copy of the filesystem as it was */
-	struct key_reference reference;
+	struct json_object *reference;
 	struct header_token token;
 	struct header_plan plan;
 	struct secret *passphrase, *recovery;
