@@ -22,11 +22,10 @@ NEEDED = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/usr/sbin/mke2fs": "e2fsprogs",
     "/usr/bin/gcc": "gcc",
-    "/usr/include/ptrace.h|/usr/include/x86_64-linux-gnu/sys/ptrace.h": "libc6-dev",
+    "/usr/include/x86_64-linux-gnu/sys/ptrace.h": "libc6-dev",
     "/usr/sbin/ip|/usr/bin/ip": "iproute2",
     "/usr/bin/setpriv": "util-linux",
     "/usr/bin/journalctl": "systemd",
-    "/usr/bin/ssh": "openssh-client",
 }
 NEEDED_FOR_PRODUCT = {
     "/usr/bin/meson": "meson",
@@ -47,7 +46,6 @@ NEEDED_FOR_CLOUD = {
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/usr/lib/python3/dist-packages/cryptography": "python3-cryptography",
 }
-# running as a program needs these; set when the product is there to be built
 NAMESPACE_PREFIX = "vmt-"
 PR_SET_PDEATHSIG = 1
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The rig's boot loader: an initramfs and kernel arguments that the guest itself has made are used."""
 
-
 LIMIT = 600  # making an initramfs starts some 700 processes
 
 
