@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#define PROCESS_OUTPUT_MAX_BYTES (64 * 1024) /* enough for every tool we run; the rest is dropped  \
-					      */
+/* enough for every tool we run; the rest is dropped */
+#define PROCESS_OUTPUT_MAX_BYTES (64 * 1024)
 
 int process_run(const char *const argv[], unsigned timeout_s, int *ret_status, char **ret_output);

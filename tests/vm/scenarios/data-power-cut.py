@@ -12,7 +12,7 @@ import time
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "60"))
 LIMIT = 120 + 25 * CUTS
-LONGEST_S = 9.0  # a whole way there or back takes about as long as this
+SLACK = 1.1  # cuts fall a little beyond the length of an uncut way
 STARTS_MAX = 40  # for one way, before it is called stuck
 
 JOB = "20260101T000000Z-{:04x}"
@@ -65,7 +65,7 @@ mkdir -p /var/lib/vmcrypt/jobs/{job}
 			s=$(sha256sum $f 2>/dev/null) && [ -n "$s" ] && echo "$s" >> /var/manifest && sync /var/manifest
 		sleep 0.05
 	done
-) &
+) 2>/dev/null &
 writer=$!
 echo GO
 /usr/lib/vmcrypt/vmcrypt-worker {job} 2>/run/worker.log
@@ -78,6 +78,7 @@ sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; exit 8; }}
 echo WAY DONE
 lsblk -n -o NAME,FSTYPE,MOUNTPOINT {device}
 cmp /etc/fstab /var/fstab.before && echo SAME FSTAB
+readlink -f $(findmnt -n -o SOURCE /data) /dev/mapper/vmcrypt-{uuid} | uniq -d | sed 's/.*/ON THE MAPPING/'
 findmnt -n -o SOURCE /data
 umount /data
 """
@@ -101,18 +102,52 @@ class Journey:
         assert self.starts < STARTS_MAX, f"{self.way} of {self.filesystem} is stuck; cuts {self.cuts}"
         turn = 2 * self.number + (self.way == "decrypt")
         self.bare.start(START.format(job=JOB.format(turn), request=REQUEST[self.way], device=self.device,
-                                     start=f"{turn}-{self.starts}"))
+                                     uuid=self.uuid, start=f"{turn}-{self.starts}"))
 
     def ended(self, result):
         """The script came to its end without a cut. Return: whether the volume is back where it began."""
         where = f"{self.filesystem}, {self.way}, cuts {self.cuts}"
         assert result.code == 0 and "WAY DONE" in result.out, f"{where}:\n{result.out}"
         if self.way == "encrypt":
-            assert f"/dev/mapper/vmcrypt-{self.uuid}" in result.out, f"{where}:\n{result.out}"
+            assert "ON THE MAPPING" in result.out, f"{where}:\n{result.out}"
             self.way, self.starts = "decrypt", 0
             return False
         assert "SAME FSTAB" in result.out and self.device in result.out.splitlines(), f"{where}:\n{result.out}"
         return True
+
+
+    def go(self):
+        """Start, and come back when the worker runs."""
+        self.start()
+        self.bare.wait_console(r"^GO|NOT MOUNTED|CONTENT CHANGED|^@@vmtest end", 120)
+
+    def cut(self, moment):
+        """Let it work for so many seconds. Return: whether it was cut off, and not done before."""
+        end = time.monotonic() + moment
+        while time.monotonic() < end and self.bare.is_running():
+            time.sleep(0.02)
+        if not self.bare.is_running():
+            return False
+        self.bare.power_cut()
+        self.cuts.append(f"{self.way}+{moment:.2f}")
+        output = self.bare.output()
+        assert not any(word in output for word in ("NOT MOUNTED", "CONTENT CHANGED", "WORKER")), \
+            f"{self.filesystem}, cuts {self.cuts}:\n{output}"
+        return True
+
+
+def measure(bare, number, filesystem):
+    """A way there and back without a cut. Return: how long each took."""
+    journey = Journey(bare, number, filesystem)
+    journey.begin()
+    lengths = {}
+    for way in REQUEST:
+        journey.go()
+        began = time.monotonic()
+        back = journey.ended(bare.wait(180))
+        lengths[way] = (time.monotonic() - began) * SLACK
+        assert back == (way == "decrypt")
+    return lengths
 
 
 def run(rig):
@@ -120,31 +155,20 @@ def run(rig):
     chance = random.Random(seed)
     print(f"note: seed {seed}, {CUTS} cuts")
     bare = rig.bare(disks={"data": "384M"}, memory="512M")
-    cuts = number = 0
+    cuts, number = 0, 1
+    lengths = measure(bare, number, "ext4")
+    print("note: uncut: " + ", ".join(f"{way} {length / SLACK:.1f} s" for way, length in lengths.items()))
     while cuts < CUTS:
         number += 1
         journey = Journey(bare, number, chance.choice(list(MAKE)))
         journey.begin()
         back = False
         while not back:
-            moment = chance.uniform(0, LONGEST_S)
-            journey.start()
-            if cuts < CUTS:
-                try:
-                    bare.wait_console(r"^GO|NOT MOUNTED|CONTENT CHANGED|@@vmtest end", 90)
-                except AttributeError:
-                    pass
-                end = time.monotonic() + moment
-                while time.monotonic() < end and bare.is_running():
-                    time.sleep(0.02)
-                if bare.is_running():
-                    bare.power_cut()
-                    cuts += 1
-                    journey.cuts.append(f"{journey.way}+{moment:.2f}")
-                    output = bare.output()
-                    assert "NOT MOUNTED" not in output and "CONTENT CHANGED" not in output and \
-                        "WORKER" not in output, f"{journey.filesystem}, cuts {journey.cuts}:\n{output}"
-                    continue
-            back = journey.ended(bare.wait(120))
+            moment = chance.uniform(0, lengths[journey.way])
+            journey.go()
+            if cuts < CUTS and journey.cut(moment):
+                cuts += 1
+            else:
+                back = journey.ended(bare.wait(180))
         print(f"note: {journey.filesystem}: {len(journey.cuts)} cuts: {' '.join(journey.cuts)}")
     print(f"note: {cuts} cuts, {number} volumes, no file changed")

@@ -115,12 +115,12 @@ def run(rig):
     vm.run("mkdir -p /var/lib/vmcrypt/jobs/20260101T000000Z-0bad && "
            "echo '{\"kind\":' > /var/lib/vmcrypt/jobs/20260101T000000Z-0bad/request.json && "
            "systemctl restart vmcryptd && vmcryptctl show")
+    daemon = vm.run("systemctl show -P MainPID vmcryptd").strip()
     vm.run("systemctl is-active vmcryptd && rm -r /var/lib/vmcrypt/jobs/20260101T000000Z-0bad")
-    vm.run(f"""set -e
+    vm.run("""set -e
         truncate -s 64M /root/luks; mkdir -p /run/cryptsetup
         echo secret | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /root/luks --key-file=-
-        echo '{{"type":"vmcrypt","keyslots":[],"provider":7,"secret":["x"]}}' | cryptsetup token import /root/luks
+        echo '{"type":"vmcrypt","keyslots":[],"provider":7,"secret":["x"]}' | cryptsetup token import /root/luks
         losetup -f /root/luks; udevadm settle; vmcryptctl show; vmcryptctl volumes
         losetup -D""")
-    daemon = vm.run("systemctl show -P MainPID vmcryptd").strip()
     untouched(vm, device, daemon)
