@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The rig's boot loader: an initramfs and kernel arguments that the guest itself has made are used."""
 
-LIMIT = 600  # making an initramfs starts some 700 processes
+LIMIT = 900  # making an initramfs starts some 700 processes
 
 
 def run(rig):
@@ -14,7 +14,7 @@ def run(rig):
     vm.put("/etc/initramfs-tools/scripts/init-top/mark",
            "#!/bin/sh\n[ \"$1\" = prereqs ] || echo made by the guest > /run/mark\n", mode=0o755)
     vm.run("sed -i 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX=\"word=1\"/' /etc/default/grub; "
-           "update-grub && update-initramfs -u && ls -l /boot", timeout=240)
+           "update-grub && update-initramfs -u && ls -l /boot", timeout=600)
     vm.reboot()
     assert "word=1" in vm.get("/proc/cmdline")
     assert vm.get("/run/mark") == "made by the guest\n"
