@@ -271,6 +271,9 @@ int filesystem_unmount_all(const struct volume *volume)
 		r = format_is_busy(volume->path);
 		if (r > 0)
 			r = -EBUSY;
+		/* a mapping that waited for its last user has gone with it */
+		if (r == -ENOENT || r == -ENXIO || r == -ENODEV)
+			r = 0;
 	}
 	if (r == 0)
 		return 0;
