@@ -221,7 +221,7 @@ static int release_apply(struct job *job)
 
 	r = job_look(job);
 	if (r == 0 && job->mapped)
-		r = filesystem_unmount_all(job->mapped);
+		r = step_try_unmount(job->mapped);
 	if (r == 0 && job->mapped)
 		r = mapping_close(job->mapping);
 	if (r != 0) {

@@ -271,18 +271,13 @@ int step_boot_undo(struct job *job)
 }
 
 /**
- * step_unmount() - take a volume out of use, or say who keeps it
+ * step_try_unmount() - unmount, and wait a little for programs that hold a file only for a moment
  *
- * Programs that hold a file for a moment are waited for; a volume that stays busy is named with its
- * processes.
- *
- * Return: 0 or negative; what is wrong has been said.
+ * Return: as filesystem_unmount_all().
  */
-int step_unmount(struct job *job, const struct volume *volume)
+int step_try_unmount(const struct volume *volume)
 {
 	const struct timespec wait = { .tv_nsec = UNMOUNT_WAIT_MS * 1000000L };
-	struct holders holders = { 0 };
-	_cleanup_(freep) char *names = NULL;
 	int r = 0;
 
 	for (int i = 0; i < UNMOUNT_TRIES; i++) {
@@ -291,6 +286,21 @@ int step_unmount(struct job *job, const struct volume *volume)
 			break;
 		(void)nanosleep(&wait, NULL);
 	}
+	return r;
+}
+
+/**
+ * step_unmount() - take a volume out of use, or say who keeps it
+ *
+ * Return: 0 or negative; what is wrong has been said.
+ */
+int step_unmount(struct job *job, const struct volume *volume)
+{
+	struct holders holders = { 0 };
+	_cleanup_(freep) char *names = NULL;
+	int r;
+
+	r = step_try_unmount(volume);
 	if (r == 0)
 		return 0;
 	if (r != FILESYSTEM_E_BUSY)

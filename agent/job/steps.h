@@ -27,6 +27,7 @@ int step_boot_done(struct job *job);
 int step_boot(struct job *job);
 int step_boot_undo(struct job *job);
 int step_verify(struct job *job);
+int step_try_unmount(const struct volume *volume);
 int step_unmount(struct job *job, const struct volume *volume);
 int step_header_plan(struct job *job, const char *file, struct header_plan *ret);
 int step_staging_path(const struct job *job, char **ret);
