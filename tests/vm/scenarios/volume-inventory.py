@@ -7,6 +7,7 @@ import pathlib
 INSPECT = "/root/volume-inspect"
 MIB = 1 << 20
 ROOM = 32 * MIB
+LIMIT = 600
 
 
 class Inspect:
@@ -190,10 +191,10 @@ def check_mounts(vm, inspect):
     # busy: everyone is named, and all mounts are back
     vm.run("cp /bin/sleep /data/btrfs/nap; truncate -s 1M /data/home/image; mkdir /data/home/below")
     vm.run("losetup /dev/loop5 /data/home/image; mount -t tmpfs below /data/home/below")
-    vm.spawn("cd /data/home && exec sleep 1000")
-    vm.spawn("exec /data/btrfs/nap 1000")
-    vm.spawn("exec 5>/data/btrfs/folder/open; exec tail -f /dev/null")
-    vm.wait_for("test $(pgrep -c 'nap|tail|sleep') -ge 3")
+    pids = [vm.spawn(command) for command in (
+        "cd /data/home && exec sleep 1000", "exec /data/btrfs/nap 1000",
+        "exec 5>/data/btrfs/folder/open; exec tail -f /dev/null")]
+    vm.wait_for("test $(pgrep -xc 'nap|tail|sleep') -ge 3")
     before = vm.run(table)
     assert inspect("unmount", "/dev/ubde")["result"] == 3
     assert vm.run(table) == before, (before, vm.run(table))
@@ -203,20 +204,19 @@ def check_mounts(vm, inspect):
                      ("loop5", "loop device over /data/home/image"),
                      ("mount", "mounted below: /data/home/below")):
         assert expected in holders, (expected, holders)
-    vm.run("pkill nap; pkill tail; pkill -f 'sleep 1000'; umount /data/home/below; losetup -d /dev/loop5")
+    vm.run(f"kill {' '.join(map(str, pids))}; umount /data/home/below; losetup -d /dev/loop5")
     vm.wait_for("! fuser -m /data/btrfs")
     inspect.ok("unmount", "/dev/ubde")
 
     # mounted in a namespace that does not follow ours: not free, and said so
-    vm.spawn("exec unshare -m --propagation private sleep 2000")
-    vm.wait_for("pgrep -f 'sleep 2000'")
-    vm.run("sleep 1")
+    pid = vm.spawn("exec unshare -m --propagation private sleep 2000")
+    vm.wait_for(f"grep -q sleep /proc/{pid}/comm")
     assert inspect("unmount", "/dev/ubdc")["result"] == 3
     assert vm.run("findmnt -no TARGET /dev/ubdc").strip() == "/data/xfs"
     what = [holder["what"] for holder in inspect.ok("holders", "/dev/ubdc")["holders"]]
     assert what == ["own mount on /data/xfs"], what
-    vm.run("pkill -f 'sleep 2000'")
-    vm.wait_for("! pgrep -f 'sleep 2000'")
+    vm.run(f"kill {pid}")
+    vm.wait_for(f"! test -e /proc/{pid}/ns/mnt")
     inspect.ok("unmount", "/dev/ubdc")
 
 
@@ -241,7 +241,7 @@ def check_formats(vm, inspect):
     # arrays: the array is the volume, its members are not
     vm.run("umount /data/md; wipefs -qa /dev/ubdf3 /dev/ubdf4; modprobe raid1; "
            "mdadm --create /dev/md0 --run --level=1 --raid-devices=2 /dev/ubdf3 /dev/ubdf4 2>/dev/null; "
-           "mkfs.xfs -q -f /dev/md0 && mount /dev/md0 /data/md; udevadm settle", timeout=120)
+           "mkfs.ext4 -q /dev/md0 && mount /dev/md0 /data/md; udevadm settle", timeout=120)
     volumes = inspect.list()
     assert volumes["/dev/ubdf3"]["role"] == "container"
     assert (volumes["/dev/md0"]["kind"], volumes["/dev/md0"]["excuse"]) == ("md", "none"), volumes["/dev/md0"]
@@ -250,7 +250,7 @@ def check_formats(vm, inspect):
     vm.run("echo secret | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/ubdc -; "
            "udevadm settle")
     assert inspect.list()["/dev/ubdc"]["excuse"] == "encrypted"
-    vm.run("echo secret | cryptsetup open /dev/ubdc opened -; mkfs.ext4 -q /dev/mapper/opened; "
+    vm.run("set -e; echo secret | cryptsetup open --key-file - /dev/ubdc opened; mkfs.ext4 -q /dev/mapper/opened; "
            "mount /dev/mapper/opened /data/four; udevadm settle")
     volumes = inspect.list()
     assert volumes["/dev/ubdc"]["role"] == "container"
@@ -269,7 +269,7 @@ def check_large_sectors(vm, inspect):
     assert inspect.ok("room", disk)["way"] == "filesystem"
     inspect.ok("make-room", disk)
     assert inspect.ok("room", disk)["way"] == "is-there"
-    vm.run(f"umount {disk}; printf 'label: gpt\nstart=1M,size=100M\n' | sfdisk -q -w always {disk}; "
+    vm.run(f"umount {disk}; printf 'label: gpt\nsize=100M\n' | sfdisk -q -w always {disk}; "
            f"udevadm settle; mkfs.ext4 -q {disk}1; mount {disk}1 /data/four")
     assert inspect.ok("room", f"{disk}1")["way"] == "partition"
     inspect.ok("make-room", f"{disk}1")
