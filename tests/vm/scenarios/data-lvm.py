@@ -10,9 +10,9 @@ def run(rig):
     vm.run(f"""set -e
         pvcreate -q {vm.devices['roomy']} {vm.devices['full']}
         vgcreate -q roomy {vm.devices['roomy']}; lvcreate -q -y -L 512M -n data roomy
-        vgcreate -q full {vm.devices['full']}; lvcreate -q -y -l 100%FREE -n data full
+        vgcreate -q tight {vm.devices['full']}; lvcreate -q -y -l 100%FREE -n data tight
         udevadm settle""")
-    full = story.volume(vm, "/dev/full/data", "/full", "ext4", number=2)
+    full = story.volume(vm, "/dev/tight/data", "/full", "ext4", number=2)
     blocks = "dumpe2fs -h /dev/mapper/vmcrypt-{} 2>/dev/null | awk '/^Block count/ {{print $3}}'"
     uuid = story.online(vm, "ext4", "/dev/roomy/data", "/roomy")
     story.assert_encrypted(vm, full, "/full")

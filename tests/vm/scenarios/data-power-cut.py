@@ -20,13 +20,15 @@ REQUEST = {
     "encrypt": '{"kind":"encrypt","volume_type":"Data","provider":"file"}',
     "decrypt": '{"kind":"decrypt","volume_type":"Data"}',
 }
+# filesystem -> disk, how it is made; small, but as large as each one's tools insist on
 MAKE = {
-    "ext4": "mkfs.ext4 -q -F -U {uuid} {device}",
-    "xfs": "mkfs.xfs -q -f -m uuid={uuid} {device}",
-    "btrfs": "mkfs.btrfs -q -f -U {uuid} {device}",
+    "ext4": ("ext4", "128M", "mkfs.ext4 -q -F -U {uuid} {device}"),
+    "xfs": ("xfs", "344M", "mkfs.xfs -q -f -m uuid={uuid} {device}"),
+    "btrfs": ("btrfs", "224M", "mkfs.btrfs -q -f -U {uuid} {device}"),
 }
 
 FRESH = """set -e
+for disk in {disks}; do wipefs -q -a $disk; done
 rm -rf /var/lib/vmcrypt /etc/vmcrypt /boot/vmcrypt /etc/crypttab /var/manifest
 wipefs -q -a {device}; dd if=/dev/zero of={device} bs=1M count=64 status=none
 {make}
@@ -35,14 +37,13 @@ echo 'UUID={uuid} /data {filesystem} defaults 0 2' >> /etc/fstab
 cp /etc/fstab /var/fstab.before
 mkdir -p /data; udevadm settle; mount /data
 mkdir /data/first /data/written
-for i in $(seq 40); do head -c $((i * 7919 % 400000 + 1)) /dev/urandom > /data/first/$i; done
+for i in $(seq 20); do head -c $((i * 7919 % 400000 + 1)) /dev/urandom > /data/first/$i; done
 sync; sha256sum /data/first/* > /var/manifest; sync
 umount /data; sync
 """
 
 # What every start does: unlock, mount, look at every file; then go on with the job beside a writer.
 START = """
-export VMCRYPT_LOG=debug
 mkdir -p /run/vmcrypt /run/cryptsetup /data
 if [ -e /etc/crypttab ]; then /usr/lib/vmcrypt/vmcrypt-unlock --wait 20 2>/run/unlock.log & fi
 for i in $(seq 150); do
@@ -63,7 +64,7 @@ mkdir -p /var/lib/vmcrypt/jobs/{job}
 		i=$((i + 1)); f=/data/written/{start}-$i
 		head -c $((RANDOM * 3)) /dev/urandom > $f 2>/dev/null && sync $f /data/written 2>/dev/null &&
 			s=$(sha256sum $f 2>/dev/null) && [ -n "$s" ] && echo "$s" >> /var/manifest && sync /var/manifest
-		sleep 0.05
+		sleep 0.4
 	done
 ) 2>/dev/null &
 writer=$!
@@ -71,10 +72,11 @@ echo GO
 /usr/lib/vmcrypt/vmcrypt-worker {job} 2>/run/worker.log
 code=$?
 kill $writer; wait $writer 2>/dev/null
-grep -E '^<[345]>' /run/worker.log
-[ $code = 0 ] || {{ echo WORKER $code; tail -30 /run/worker.log; cat /run/vmcrypt/jobs/{job}/report.json; exit 7; }}
+cat /run/worker.log
+[ $code = 0 ] || {{ echo WORKER $code; cat /run/vmcrypt/jobs/{job}/report.json; exit 7; }}
 sync
 sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; exit 8; }}
+grep -o '"state":"[a-z]*"' /run/vmcrypt/jobs/{job}/report.json | head -1
 echo WAY DONE
 lsblk -n -o NAME,FSTYPE,MOUNTPOINT {device}
 cmp /etc/fstab /var/fstab.before && echo SAME FSTAB
@@ -89,13 +91,15 @@ class Journey:
 
     def __init__(self, bare, number, filesystem):
         self.bare, self.number, self.filesystem = bare, number, filesystem
-        self.device = bare.devices["data"]
+        disk, _, self.make = MAKE[filesystem]
+        self.device = bare.devices[disk]
         self.uuid = f"{number:08d}-1111-4222-8333-444444444444"
         self.way, self.starts, self.cuts = "encrypt", 0, []
 
     def begin(self):
-        make = MAKE[self.filesystem].format(uuid=self.uuid, device=self.device)
-        self.bare.run(FRESH.format(device=self.device, uuid=self.uuid, filesystem=self.filesystem, make=make))
+        make = self.make.format(uuid=self.uuid, device=self.device)
+        self.bare.run(FRESH.format(device=self.device, disks=" ".join(self.bare.devices.values()),
+                                   uuid=self.uuid, filesystem=self.filesystem, make=make))
 
     def start(self):
         self.starts += 1
@@ -107,7 +111,7 @@ class Journey:
     def ended(self, result):
         """The script came to its end without a cut. Return: whether the volume is back where it began."""
         where = f"{self.filesystem}, {self.way}, cuts {self.cuts}"
-        assert result.code == 0 and "WAY DONE" in result.out, f"{where}:\n{result.out}"
+        assert result.code == 0 and '"state":"done"' in result.out, f"{where}:\n{result.out}"
         if self.way == "encrypt":
             assert "ON THE MAPPING" in result.out, f"{where}:\n{result.out}"
             self.way, self.starts = "decrypt", 0
@@ -154,7 +158,7 @@ def run(rig):
     seed = int(os.environ.get("VMCRYPT_SEED", random.SystemRandom().randrange(1 << 32)))
     chance = random.Random(seed)
     print(f"note: seed {seed}, {CUTS} cuts")
-    bare = rig.bare(disks={"data": "384M"}, memory="512M")
+    bare = rig.bare(disks={disk: size for disk, size, _ in MAKE.values()}, memory="512M")
     cuts, number = 0, 1
     lengths = measure(bare, number, "ext4")
     print("note: uncut: " + ", ".join(f"{way} {length / SLACK:.1f} s" for way, length in lengths.items()))
