@@ -73,6 +73,14 @@ static void open_with(struct unlock_volume *volume, const struct key_result *res
 				  "recovery key: cryptsetup open %s %s",
 				  volume->device, volume->mapping);
 		break;
+	case HEADER_E_TORN:
+		unlock_volume_say(
+			volume, UNLOCK_REFUSED,
+			"its last step was cut twice; the backup of its header from before "
+			"the conversion ends it: cryptsetup luksHeaderRestore %s "
+			"--header-backup-file FILE",
+			volume->header_file ? volume->header_file : volume->device);
+		break;
 	case HEADER_E_BUSY:
 		unlock_volume_say(volume, UNLOCK_REFUSED,
 				  "device %s is in use by something else; find it with lsblk",

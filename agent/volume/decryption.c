@@ -236,6 +236,10 @@ int header_initialise_decryption(const char *device, const char *file, const cha
 		params.direction = CRYPT_REENCRYPT_FORWARD;
 		params.resilience = "datashift-checksum";
 		params.data_shift = crypt_get_data_offset(cd);
+		/* the moved segment as long as the shift: with a shorter one, the library
+		 * (2.6, 2.8) takes the last step after a resume for one as long as the shift, and
+		 * fails */
+		params.max_hotzone_size = params.data_shift;
 		params.flags = CRYPT_REENCRYPT_INITIALIZE_ONLY | CRYPT_REENCRYPT_MOVE_FIRST_SEGMENT;
 		r = wipe_signatures(device);
 		if (r == 0)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "volume/ending.h"
 
+#include <blkid/blkid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -23,6 +26,71 @@ bool ending_is_due(const struct segments *segments, crypt_reencrypt_info state)
 {
 	return state == CRYPT_REENCRYPT_CLEAN && !segments->is_decrypting &&
 	       segments->encrypted_bytes == segments->data_bytes;
+}
+
+/* UUID of what blkid finds at an offset of the device. Return: 0, -ENODATA, or -errno. */
+static int probe_uuid(const char *device, uint64_t offset_bytes, char **ret)
+{
+	_cleanup_(closep) int fd = -EBADF;
+	const char *uuid;
+	blkid_probe probe;
+	int r;
+
+	fd = open(device, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	probe = blkid_new_probe();
+	if (!probe)
+		return -ENOMEM;
+	if (blkid_probe_set_device(probe, fd, (blkid_loff_t)offset_bytes, 0) < 0 ||
+	    blkid_probe_enable_superblocks(probe, 1) < 0 ||
+	    blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID) < 0)
+		r = -EIO;
+	else
+		r = blkid_do_probe(probe);
+	if (r == 0 && blkid_probe_lookup_value(probe, "UUID", &uuid, NULL) == 0) {
+		*ret = strdup(uuid);
+		r = *ret ? 0 : -ENOMEM;
+	} else {
+		r = r < 0 ? -EIO : -ENODATA;
+	}
+	blkid_free_probe(probe);
+	return r;
+}
+
+/**
+ * ending_is_torn() - was the recovery of the last step itself cut, after it began to wipe?
+ * @device:   data device
+ * @segments: of a header whose step was cut (CRYPT_REENCRYPT_CRASH)
+ * @ret:      true = the library's recovery would destroy the first segment
+ *
+ * To recover the last step, the library encrypts the parked first segment once more, wipes the
+ * parked copy, and only then writes the header. Cut in between, it would do so again, from a copy
+ * that is wiped. The wipe goes from the start, and the superblock by which the filesystem is known
+ * lies in the copy's first 128 KiB: gone with the first block. When it is gone, the segment in its
+ * place is whole and flushed (luks_flush_begin() was around the recovery), and the way on is
+ * ending_make().
+ *
+ * Return: 0 or -errno. Source: libcryptsetup 2.4 to 2.8, reencrypt_recovery(),
+ * reencrypt_teardown_ok().
+ */
+int ending_is_torn(struct crypt_device *cd, const char *device, const struct segments *segments,
+		   bool *ret)
+{
+	_cleanup_(freep) char *uuid = NULL, *expected = NULL;
+	int r;
+
+	*ret = false;
+	if (segments->is_decrypting || !segments->is_first_hot || segments->moved_offset_bytes == 0)
+		return 0;
+	r = header_filesystem_uuid(cd, &expected);
+	if (r != 0)
+		return r < 0 ? r : 0; /* not ours: nothing to know it by */
+	r = probe_uuid(device, segments->moved_offset_bytes, &uuid);
+	if (r < 0 && r != -ENODATA)
+		return r;
+	*ret = !uuid || strcasecmp(uuid, expected) != 0;
+	return 0;
 }
 
 /* Do both headers have the same keyslots, but for the conversion's own, and the same tokens? */
@@ -76,7 +144,7 @@ static int check_backup(struct crypt_device *cd, const struct reencrypt *convers
 
 /**
  * ending_make() - do what the library did not come to: wipe the parked segment, drop the mark
- * @cd:       header for which ending_is_due()
+ * @cd:       header for which ending_is_due() or ending_is_torn()
  * @segments: of the same header
  *
  * The header as it was built, before the conversion was initialised, is the header of the finished

@@ -114,6 +114,28 @@ static int read_tokens(struct crypt_device *cd, struct header_info *info)
 	return 0;
 }
 
+/**
+ * header_filesystem_uuid() - of the data beneath, from an open header's first token
+ * @ret: owned by the caller
+ *
+ * Return: 0, HEADER_E_FOREIGN when there is no token of ours, HEADER_E_MALFORMED, or -errno.
+ */
+int header_filesystem_uuid(struct crypt_device *cd, char **ret)
+{
+	_cleanup_(header_info_freep) struct header_info *info = calloc(1, sizeof(*info));
+	int r;
+
+	if (!info)
+		return -ENOMEM;
+	r = read_tokens(cd, info);
+	if (r != 0)
+		return r;
+	if (!info->token)
+		return HEADER_E_FOREIGN;
+	*ret = steal(info->token->filesystem_uuid);
+	return 0;
+}
+
 static enum header_conversion conversion_of(struct crypt_device *cd,
 					    const struct segments *segments)
 {

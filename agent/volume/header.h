@@ -29,6 +29,8 @@ enum {
 	HEADER_E_ALREADY,    /* there is a LUKS header, or it is initialised, already: nothing was
 				touched */
 	HEADER_E_PLAIN, /* all data is decrypted: the device itself is the volume, nothing to map */
+	HEADER_E_TORN,  /* only reencrypt_run() with a backup of the header can bring it to its end
+			 */
 	HEADER_E_STALE, /* commit: the data has changed since header_initialise(): build anew */
 };
 

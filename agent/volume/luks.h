@@ -33,6 +33,8 @@ int luks_segments(struct crypt_device *cd, const char *device, struct segments *
 bool luks_is_plain(const struct segments *segments, crypt_reencrypt_info state);
 int luks_is_signed(const char *path, bool *ret);
 
+int header_filesystem_uuid(struct crypt_device *cd, char **ret);
+
 int luks_flush_begin(struct crypt_device *cd, const char *device, struct luks_flush *flush);
 int luks_flush_end(struct luks_flush *flush);
 

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "volume/ending.h"
 #include "volume/header.h"
 #include "volume/luks.h"
 
@@ -41,14 +42,14 @@ static int activate(struct crypt_device *cd, const char *device, const char *nam
  * are there on return.
  *
  * Return: 0, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, HEADER_E_PASSPHRASE,
- * HEADER_E_BUSY, or -errno.
+ * HEADER_E_BUSY, HEADER_E_PLAIN, HEADER_E_TORN, or -errno.
  */
 int mapping_open(const char *device, const char *file, const char *name,
 		 const struct secret *passphrase)
 {
 	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
 	struct segments segments;
-	bool is_active;
+	bool is_active, is_torn = false;
 	int r;
 
 	r = luks_open(device, file, &cd);
@@ -58,6 +59,10 @@ int mapping_open(const char *device, const char *file, const char *name,
 		return r;
 	if (luks_is_plain(&segments, crypt_reencrypt_status(cd, NULL)))
 		return HEADER_E_PLAIN;
+	if (crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_CRASH)
+		r = ending_is_torn(cd, device, &segments, &is_torn);
+	if (r < 0 || is_torn)
+		return r < 0 ? r : HEADER_E_TORN;
 	r = mapping_is_active(name, &is_active);
 	if (r < 0 || is_active)
 		return r;

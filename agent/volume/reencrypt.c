@@ -71,6 +71,7 @@ static int open_clean(const struct reencrypt *conversion, struct crypt_device **
 		_cleanup_(luks_freep) struct crypt_device *cd = NULL;
 		crypt_reencrypt_info state;
 		struct segments segments;
+		bool is_torn;
 		int r;
 
 		r = luks_open(conversion->device, conversion->file, &cd);
@@ -95,6 +96,13 @@ static int open_clean(const struct reencrypt *conversion, struct crypt_device **
 			return -EBADMSG;
 		case CRYPT_REENCRYPT_CRASH:
 			break;
+		}
+		r = ending_is_torn(cd, conversion->device, &segments, &is_torn);
+		if (r < 0)
+			return r;
+		if (is_torn) {
+			r = ending_make(cd, conversion, &segments);
+			return r == 0 ? NOTHING_LEFT : r;
 		}
 		/* while it is mapped, its hotzone is suspended: only a reboot gets it back */
 		if (conversion->mapping || is_recovered)

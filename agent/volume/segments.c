@@ -10,7 +10,7 @@
 
 struct segment {
 	uint64_t offset_bytes, size_bytes;
-	bool is_crypt, is_hot, is_backup, is_moved;
+	bool is_crypt, is_hot, is_backup, is_moved, is_first;
 };
 
 /* The format keeps 64-bit numbers as decimal strings. */
@@ -123,9 +123,9 @@ int segments_from_json(struct json_object *header, uint64_t device_bytes, struct
 		return -EBADMSG;
 	json_object_object_foreach(objects, id, object)
 	{
-		(void)id;
 		if (n == SEGMENTS_MAX || parse_segment(object, &segments[n], &all) < 0)
 			return -EBADMSG;
+		segments[n].is_first = strcmp(id, "0") == 0;
 		if (segments[n].is_moved && !segments[n].is_crypt)
 			all.moved_offset_bytes = segments[n].offset_bytes;
 		n++;
@@ -137,6 +137,8 @@ int segments_from_json(struct json_object *header, uint64_t device_bytes, struct
 
 		if (segment->is_backup)
 			continue;
+		if (segment->is_hot && segment->is_first)
+			all.is_first_hot = true;
 		if (size_bytes == DYNAMIC) {
 			end = end_of_dynamic(segments, n, i, device_bytes);
 			size_bytes = end > segment->offset_bytes ? end - segment->offset_bytes : 0;

@@ -21,6 +21,7 @@ struct segments {
 	unsigned keyslots;           /* without the reencryption's */
 	const char *cipher;          /* borrowed from the JSON; NULL as sector_bytes 0 */
 	bool is_decrypting;
+	bool is_first_hot; /* the step at the very beginning of the data was cut (or runs) */
 };
 
 int segments_from_json(struct json_object *header, uint64_t device_bytes, struct segments *ret);

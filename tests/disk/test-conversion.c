@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "unit/test.h"
 #include "volume.h"
 #include "volume/header.h"
+#include "volume/mapping.h"
 #include "volume/reencrypt.h"
 
 #define KILLS_MIN 30
@@ -183,6 +185,87 @@ static int convert_and_kill(const struct test_volume *volume, uint64_t longest_u
 	return 0;
 }
 
+/* Dies in the middle of the last step, sooner or later. */
+static bool die_in_the_last_step(uint64_t size_bytes, uint64_t offset_bytes, void *user)
+{
+	struct itimerval timer = { .it_value.tv_usec = 1000 + (suseconds_t)random_below(60000) };
+
+	/* the library tells of a step only after the next one */
+	if (size_bytes - offset_bytes <= 2 * HEADER_SHIFT_BYTES)
+		(void)setitimer(ITIMER_REAL, &timer, NULL);
+	return true;
+}
+
+/* Return: was the volume left in its last step? */
+static bool crash_in_the_last_step(const struct test_volume *volume)
+{
+	_cleanup_(header_info_freep) struct header_info *info = NULL;
+	int status;
+	pid_t pid;
+
+	(void)fflush(NULL);
+	(void)random_below(2); /* another delay for each child */
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct reencrypt conversion = conversion_of(volume);
+
+		conversion.passphrase = secret_of(PASSPHRASE);
+		conversion.progress = die_in_the_last_step;
+		_exit(reencrypt_run(&conversion) == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	info = read_header(volume);
+	return info->conversion == HEADER_CONVERSION_CRASHED &&
+	       info->data_bytes - info->encrypted_bytes == HEADER_SHIFT_BYTES;
+}
+
+static void read_head(const char *path, void *head)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, head, HEADER_SHIFT_BYTES, 0), HEADER_SHIFT_BYTES);
+}
+
+static void write_head(const char *path, const void *head)
+{
+	_cleanup_(closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_int_equal(pwrite(fd, head, HEADER_SHIFT_BYTES, 0), HEADER_SHIFT_BYTES);
+}
+
+/* The recovery of the last step wipes the parked copy before its header says so: cut in between,
+ * the copy may not be used again. */
+static void survives_a_cut_recovery_of_the_last_step(void **unused)
+{
+	_cleanup_(freep) void *head = malloc(HEADER_SHIFT_BYTES);
+	struct test_volume volume;
+	struct reencrypt conversion;
+
+	assert_non_null(head);
+	for (unsigned i = 0;; i++) {
+		assert_true(i < 100);
+		volume_setup(&volume, false);
+		prepare(&volume);
+		if (crash_in_the_last_step(&volume))
+			break;
+		volume_teardown(&volume);
+	}
+	read_head(volume.device, head);
+	assert_int_equal(convert(&volume), 0);
+	write_head(volume.device, head);
+	conversion = conversion_of(&volume);
+	conversion.backup = NULL;
+	assert_int_equal(reencrypt_run(&conversion), REENCRYPT_E_BACKUP);
+	assert_int_equal(mapping_open(volume.device, NULL, volume.token.mapping, volume.passphrase),
+			 HEADER_E_TORN);
+	assert_int_equal(convert(&volume), 0);
+	prepare_decryption(&volume);
+	assert_int_equal(convert(&volume), 0);
+	assert_true(volume_is_as_before(&volume));
+	volume_teardown(&volume);
+}
+
 /* Until done, then whole again; the pair as often as it takes for enough kills. */
 static void survives_kills(bool is_detached)
 {
@@ -193,8 +276,9 @@ static void survives_kills(bool is_detached)
 		volume_setup(&volume, is_detached);
 		prepare(&volume);
 		for (unsigned way = 0; way < 2; way++) {
-			/* room for some steps in each life, so that it ends */
-			while (convert_and_kill(&volume, 250 * 1000) == -EINTR) {
+			/* lives grow longer, so that it ends on a slow machine too */
+			while (convert_and_kill(&volume, (250 + 20 * (uint64_t)kills) * 1000) ==
+			       -EINTR) {
 				_cleanup_(header_info_freep) struct header_info *info = NULL;
 
 				kills++;
@@ -231,6 +315,7 @@ int main(void)
 		cmocka_unit_test(attached_there_and_back),
 		cmocka_unit_test(detached_there_and_back),
 		cmocka_unit_test(stops_between_steps_and_tells_how_far),
+		cmocka_unit_test(survives_a_cut_recovery_of_the_last_step),
 		cmocka_unit_test(attached_survives_kills),
 		cmocka_unit_test(detached_survives_kills),
 	};
