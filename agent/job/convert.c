@@ -138,6 +138,7 @@ static int open_statistics(const char *mapping)
 
 static int move(struct job *job, struct conversion_state *shared, struct secret *passphrase)
 {
+	_cleanup_(freep) char *backup = NULL;
 	struct mover mover = { .shared = shared, .last_ms = now_ms() };
 	struct reencrypt conversion = {
 		.device = job->backing->path,
@@ -148,6 +149,9 @@ static int move(struct job *job, struct conversion_state *shared, struct secret 
 		.user = &mover,
 	};
 
+	if (job_header_backup(job, &backup) < 0)
+		return -ENOMEM;
+	conversion.backup = backup;
 	mover.statistics = open_statistics(job->mapping);
 	mover.requests = requests_of_others(&mover);
 	return reencrypt_run(&conversion);
@@ -326,6 +330,13 @@ int step_converted(struct job *job, int condition)
 	case REENCRYPT_E_PASSPHRASE:
 		return job_fail(job, -EKEYREJECTED, "key-corrupt", "Open it with a recovery key.",
 				"the passphrase does not open its header");
+	case REENCRYPT_E_BACKUP:
+		return job_fail(
+			job, -ENOENT, "backup-missing",
+			"Put the backup of its header back to " STAGING_DIRECTORY
+			" and run vmcryptctl resume.",
+			"all its data is encrypted, but its header cannot be brought to the end "
+			"without its backup");
 	case REENCRYPT_E_BUSY:
 		return job_fail(job, -EBUSY, "already-running", "Wait for the other process.",
 				"another process converts it");

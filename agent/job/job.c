@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
+#include "volume/reencrypt.h"
 
 #define SETTLE_TIMEOUT_S                                                                           \
 	"30" /* udev's own default is 120; a change of one device takes milliseconds */
@@ -190,6 +192,31 @@ const char *job_header_file(const struct job *job)
 	return job->header && job->header->is_detached ? job->header_file : NULL;
 }
 
+/** job_header_backup() - where the header is kept as it was before its conversion. Return: 0 or
+ * -ENOMEM. */
+int job_header_backup(const struct job *job, char **ret)
+{
+	return text_format(ret, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+}
+
+/* The last step of a conversion was cut twice: only with the backup can it be brought to its end.
+ */
+static int end_conversion(struct job *job)
+{
+	_cleanup_(freep) char *backup = NULL;
+	struct reencrypt conversion;
+	int r = job_header_backup(job, &backup);
+
+	if (r < 0)
+		return r;
+	conversion = (struct reencrypt){ .device = job->backing->path,
+					 .file = job_header_file(job),
+					 .passphrase = job->passphrase,
+					 .backup = backup };
+	r = reencrypt_run(&conversion);
+	return r == 0 ? job_look(job) : r;
+}
+
 static bool is_mounted_at(const struct volume *volume, const char *target)
 {
 	for (size_t i = 0; i < volume->n_mounts; i++)
@@ -220,6 +247,9 @@ int job_attach(struct job *job)
 			return r;
 		r = mapping_open(job->backing->path, job_header_file(job), job->mapping,
 				 job->passphrase);
+		if (r == HEADER_E_TORN && end_conversion(job) == 0)
+			r = mapping_open(job->backing->path, job_header_file(job), job->mapping,
+					 job->passphrase);
 		if (r != 0)
 			return job_fail(job, r, "cannot-open",
 					"Open it with a recovery key and look at the kernel's log.",

@@ -46,18 +46,28 @@ int step_keyslots(struct job *job)
 	return r == 0 ? step_build_header(job, file) : r;
 }
 
+static int forget_built_header(const struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	int r = step_staging_path(job, &file);
+
+	return r == 0 ? file_remove_durably(file) : r;
+}
+
 int step_keyslots_done(struct job *job)
 {
 	_cleanup_(header_info_freep) struct header_info *header = NULL;
-	_cleanup_(freep) char *file = NULL;
+	_cleanup_(freep) char *file = NULL, *backup = NULL;
 	int r;
 
 	if (!job->reference || !job->backing)
 		return 0;
 	r = step_staging_path(job, &file);
+	if (r == 0)
+		r = job_header_backup(job, &backup);
 	if (r < 0)
 		return r;
-	if (access(file, F_OK) < 0)
+	if (access(file, F_OK) < 0 || access(backup, F_OK) < 0)
 		return 0;
 	r = header_read(job->backing->path, file, &header);
 	return r == 0 && header->token &&
@@ -66,10 +76,12 @@ int step_keyslots_done(struct job *job)
 
 int step_keyslots_undo(struct job *job)
 {
-	_cleanup_(freep) char *file = NULL;
-	int r = step_staging_path(job, &file);
+	_cleanup_(freep) char *backup = NULL;
+	int r = forget_built_header(job);
 
-	return r == 0 ? file_remove_durably(file) : r;
+	if (r == 0)
+		r = job_header_backup(job, &backup);
+	return r == 0 ? file_remove_durably(backup) : r;
 }
 
 static bool shrinks_mounted(const struct job *job)
@@ -145,10 +157,15 @@ static int mount_back(struct job *job)
  */
 int step_build_header(struct job *job, const char *file)
 {
+	_cleanup_(freep) char *backup = NULL;
 	struct header_plan plan;
 	int r;
 
 	(void)unlink(file);
+	r = job_header_backup(job, &backup);
+	if (r < 0)
+		return r;
+	(void)unlink(backup);
 	r = step_header_plan(job, file, &plan);
 	if (r < 0)
 		return job_fail(job, r, "header-failed", "Free some memory and try again.",
@@ -156,6 +173,9 @@ int step_build_header(struct job *job, const char *file)
 	r = header_build(&plan);
 	if (r == 0)
 		r = header_prove(plan.device, file, job->passphrase);
+	/* the end of a conversion that was cut in its very last moment is made from this */
+	if (r == 0)
+		r = header_backup(plan.device, file, backup);
 	header_token_free((struct header_token *)plan.token);
 	return r == 0 ? 0
 		      : job_fail(job, r, "header-failed", "Make room below " STATE_DIRECTORY ".",
@@ -364,11 +384,8 @@ int step_tidy_done(struct job *job)
 static int keep_header_backup(struct job *job)
 {
 	_cleanup_(freep) char *path = NULL;
-	int r;
+	int r = job_header_backup(job, &path);
 
-	r = text_format(&path, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
-	if (r == 0)
-		r = directory_make(STAGING_DIRECTORY, 0700);
 	if (r < 0)
 		return r;
 	(void)unlink(path);
@@ -398,7 +415,8 @@ int step_tidy(struct job *job)
 			"Volume %s: no backup of its header could be kept below " STAGING_DIRECTORY
 			".",
 			job->uuid);
-	(void)step_keyslots_undo(job); /* the header on the disk is the only one that counts now */
+	/* the header on the disk is the only one that counts now */
+	(void)forget_built_header(job);
 	r = snapshot_forget_data(job);
 	if (r < 0)
 		log_warning_errno(r, "Volume %s: the snapshot still holds plain sectors: %m",

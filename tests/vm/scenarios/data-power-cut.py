@@ -11,7 +11,7 @@ import random
 import time
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "60"))
-LIMIT = 120 + 25 * CUTS
+LIMIT = 300 + 60 * CUTS
 SLACK = 1.1  # cuts fall a little beyond the length of an uncut way
 STARTS_MAX = 40  # for one way, before it is called stuck
 
