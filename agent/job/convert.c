@@ -149,7 +149,7 @@ static int move(struct job *job, struct conversion_state *shared, struct secret 
 		.user = &mover,
 	};
 
-	if (job_header_backup(job, &backup) < 0)
+	if (job_header_ending(job, &backup) < 0)
 		return -ENOMEM;
 	conversion.backup = backup;
 	mover.statistics = open_statistics(job->mapping);

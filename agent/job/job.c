@@ -192,11 +192,17 @@ const char *job_header_file(const struct job *job)
 	return job->header && job->header->is_detached ? job->header_file : NULL;
 }
 
-/** job_header_backup() - where the header is kept as it was before its conversion. Return: 0 or
- * -ENOMEM. */
-int job_header_backup(const struct job *job, char **ret)
+/**
+ * job_header_ending() - where the header is kept as it was before its conversion
+ *
+ * Only a conversion that is cut in its last moment is ended with it; at any other time it would
+ * describe a state that is not there. So it has a name of its own, beside the backup.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int job_header_ending(const struct job *job, char **ret)
 {
-	return text_format(ret, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+	return text_format(ret, STAGING_DIRECTORY "/%s.ending", job->header_uuid);
 }
 
 /* The last step of a conversion was cut twice: only with the backup can it be brought to its end.
@@ -205,7 +211,7 @@ static int end_conversion(struct job *job)
 {
 	_cleanup_(freep) char *backup = NULL;
 	struct reencrypt conversion;
-	int r = job_header_backup(job, &backup);
+	int r = job_header_ending(job, &backup);
 
 	if (r < 0)
 		return r;

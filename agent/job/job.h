@@ -36,7 +36,7 @@ int job_run(struct job *job, const struct steps *steps, const char *until);
 int job_passphrase(struct job *job);
 int job_attach(struct job *job);
 const char *job_header_file(const struct job *job);
-int job_header_backup(const struct job *job, char **ret);
+int job_header_ending(const struct job *job, char **ret);
 int job_settle(void);
 int job_fail(struct job *job, int r, const char *code, const char *remedy, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));

@@ -30,7 +30,11 @@ static int check_room(struct plan *plan, const struct inventory *inventory,
 
 	if (job->room != ROOM_NONE)
 		return 0;
-	(void)room_find(inventory, volume, &way, &detail);
+	/* a filesystem in use frees room too: asked again, it may give way now */
+	if (room_find(inventory, volume, &way, &detail) == 0 && way != ROOM_NONE) {
+		job->room = way;
+		return 0;
+	}
 	return faults_add(&plan->report.faults, FAULT_ERROR, "no-room", job->uuid, "preflight",
 			  "Grow the disk or free its last 32 MiB, or use --detached-header.",
 			  "There is no room for a LUKS2 header: %s",

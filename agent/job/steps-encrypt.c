@@ -46,14 +46,6 @@ int step_keyslots(struct job *job)
 	return r == 0 ? step_build_header(job, file) : r;
 }
 
-static int forget_built_header(const struct job *job)
-{
-	_cleanup_(freep) char *file = NULL;
-	int r = step_staging_path(job, &file);
-
-	return r == 0 ? file_remove_durably(file) : r;
-}
-
 int step_keyslots_done(struct job *job)
 {
 	_cleanup_(header_info_freep) struct header_info *header = NULL;
@@ -64,7 +56,7 @@ int step_keyslots_done(struct job *job)
 		return 0;
 	r = step_staging_path(job, &file);
 	if (r == 0)
-		r = job_header_backup(job, &backup);
+		r = job_header_ending(job, &backup);
 	if (r < 0)
 		return r;
 	if (access(file, F_OK) < 0 || access(backup, F_OK) < 0)
@@ -76,12 +68,15 @@ int step_keyslots_done(struct job *job)
 
 int step_keyslots_undo(struct job *job)
 {
-	_cleanup_(freep) char *backup = NULL;
-	int r = forget_built_header(job);
+	_cleanup_(freep) char *file = NULL, *ending = NULL;
+	int r;
 
+	r = step_staging_path(job, &file);
 	if (r == 0)
-		r = job_header_backup(job, &backup);
-	return r == 0 ? file_remove_durably(backup) : r;
+		r = file_remove_durably(file);
+	if (r == 0)
+		r = job_header_ending(job, &ending);
+	return r == 0 ? file_remove_durably(ending) : r;
 }
 
 static bool shrinks_mounted(const struct job *job)
@@ -162,7 +157,7 @@ int step_build_header(struct job *job, const char *file)
 	int r;
 
 	(void)unlink(file);
-	r = job_header_backup(job, &backup);
+	r = job_header_ending(job, &backup);
 	if (r < 0)
 		return r;
 	(void)unlink(backup);
@@ -384,8 +379,9 @@ int step_tidy_done(struct job *job)
 static int keep_header_backup(struct job *job)
 {
 	_cleanup_(freep) char *path = NULL;
-	int r = job_header_backup(job, &path);
+	int r;
 
+	r = text_format(&path, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
 	if (r < 0)
 		return r;
 	(void)unlink(path);
@@ -416,7 +412,7 @@ int step_tidy(struct job *job)
 			".",
 			job->uuid);
 	/* the header on the disk is the only one that counts now */
-	(void)forget_built_header(job);
+	(void)step_keyslots_undo(job);
 	r = snapshot_forget_data(job);
 	if (r < 0)
 		log_warning_errno(r, "Volume %s: the snapshot still holds plain sectors: %m",
