@@ -24,7 +24,7 @@ REQUEST = {
 MAKE = {
     "ext4": ("ext4", "128M", "mkfs.ext4 -q -F -U {uuid} {device}"),
     "xfs": ("xfs", "344M", "mkfs.xfs -q -f -m uuid={uuid} {device}"),
-    "btrfs": ("btrfs", "224M", "mkfs.btrfs -q -f -U {uuid} {device}"),
+    "btrfs": ("btrfs", "320M", "mkfs.btrfs -q -f -U {uuid} {device}"),
 }
 
 FRESH = """set -e

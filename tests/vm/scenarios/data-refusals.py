@@ -25,6 +25,8 @@ ARGUMENTS = [
 ]
 
 MESSAGES = r"""
+import socket
+messages = [b'{"method":"io.vmcrypt.Agent.Show"', b'\0', b'{}\0', b'[]\0', b'null\0', b'{"method":7}\0',
             b'{"method":"io.vmcrypt.Agent.Enable","parameters":{"request":[]}}\0',
             b'{"method":"io.vmcrypt.Agent.Enable","parameters":{"request":{"volume_type":5}}}\0',
             b'[' * 100000 + b'\0', b'a' * 10000000, bytes(range(256)) * 64,
