@@ -8,7 +8,6 @@ the disk before a power cut is not there. UML is its own kernel, so vmlinuz is o
 import re
 import subprocess
 
-import image
 from machine import MachineError, parse_size
 
 LABEL, UUID = "boot", "5c4cf1a0-3b1c-4a4e-8d53-0f0c3f8a0b02"

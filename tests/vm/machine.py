@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 
-import image
 
 LETTERS = "bcdefgh"  # UML has ubda..ubdh; ubda is the root disk
 CONSOLE_TAIL_LINES = 40
