@@ -10,6 +10,8 @@
 #include "base/file.h"
 #include "base/log.h"
 
+#define NAME_MAX_BYTES 127 /* DM_NAME_LEN without its NUL; UUIDs are shorter */
+
 void job_clear(struct job *job)
 {
 	free(job->uuid);
@@ -195,15 +197,25 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	return 0;
 }
 
+/* These end in paths: one component, nothing that climbs. */
+static bool is_name(const char *text)
+{
+	return text && text[0] != '\0' && text[0] != '.' && strlen(text) <= NAME_MAX_BYTES &&
+	       !strchr(text, '/');
+}
+
 static int job_from_json(struct json_object *object, struct job *job)
 {
 	struct json_object *reference = json_get_object(object, "reference");
 	int64_t room = json_get_int(object, "room", -1);
 	int r;
 
-	if (!json_get_string(object, "uuid") || !json_get_string(object, "header_uuid") ||
-	    !json_get_string(object, "mapping") || !json_get_string(object, "device") ||
-	    !json_get_string(object, "filesystem") || room < 0 || room > ROOM_NONE)
+	if (!is_name(json_get_string(object, "uuid")) ||
+	    !is_name(json_get_string(object, "header_uuid")) ||
+	    !is_name(json_get_string(object, "mapping")) ||
+	    !is_name(json_get_string(object, "filesystem")) || !json_get_string(object, "device") ||
+	    strncmp(json_get_string(object, "device"), "/dev/", 5) != 0 || room < 0 ||
+	    room > ROOM_NONE)
 		return PLAN_E_DAMAGED;
 	job->room = (enum room_way)room;
 	job->device_bytes = (uint64_t)json_get_int(object, "device_bytes", 0);
@@ -261,26 +273,19 @@ int plan_link(struct plan *plan)
 	return 0;
 }
 
-static int read_journal(struct plan *plan)
+/**
+ * plan_parse_journal() - the jobs of a journal
+ * @plan:   without jobs so far
+ * @object: journal.json, or anything else: a file can be damaged
+ *
+ * Return: 0, PLAN_E_DAMAGED, or -ENOMEM; free the plan in any case.
+ */
+int plan_parse_journal(struct plan *plan, struct json_object *object)
 {
-	_cleanup_(json_putp) struct json_object *object = NULL;
-	_cleanup_(freep) char *path = NULL;
-	struct json_object *jobs;
-	size_t n;
+	struct json_object *jobs = json_get_array(object, "jobs");
+	size_t n = jobs ? json_object_array_length(jobs) : 0;
 	int r;
 
-	r = text_format(&path, "%s/journal.json", plan->directory);
-	if (r < 0)
-		return r;
-	r = json_read_file(path, JOURNAL_MAX_BYTES, &object);
-	if (r == -ENOENT)
-		return 0;
-	if (r == -EBADMSG || r == -EFBIG)
-		return PLAN_E_DAMAGED;
-	if (r < 0)
-		return r;
-	jobs = json_get_array(object, "jobs");
-	n = jobs ? json_object_array_length(jobs) : 0;
 	if (n == 0 || n > REQUEST_MAX_VOLUMES)
 		return PLAN_E_DAMAGED;
 	plan->jobs = calloc(n, sizeof(*plan->jobs));
@@ -293,6 +298,23 @@ static int read_journal(struct plan *plan)
 			return r;
 	}
 	return plan_link(plan);
+}
+
+static int read_journal(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	r = text_format(&path, "%s/journal.json", plan->directory);
+	if (r < 0)
+		return r;
+	r = json_read_file(path, JOURNAL_MAX_BYTES, &object);
+	if (r == -ENOENT)
+		return 0;
+	if (r == -EBADMSG || r == -EFBIG)
+		return PLAN_E_DAMAGED;
+	return r < 0 ? r : plan_parse_journal(plan, object);
 }
 
 /**
@@ -343,11 +365,10 @@ int plan_load(const char *id, struct plan **ret)
 	return 0;
 }
 
-/** plan_save() - the journal, durably. Return: 0 or -errno. */
-int plan_save(struct plan *plan)
+/** plan_write_journal() - what plan_parse_journal() reads. Return: 0 or -ENOMEM. */
+int plan_write_journal(const struct plan *plan, struct json_object **ret)
 {
 	_cleanup_(json_putp) struct json_object *object = json_object_new_object();
-	_cleanup_(freep) char *path = NULL;
 	struct json_object *array, *entry;
 	int r;
 
@@ -362,6 +383,19 @@ int plan_save(struct plan *plan)
 			r = -ENOMEM;
 		}
 	}
+	if (r == 0)
+		*ret = steal(object);
+	return r;
+}
+
+/** plan_save() - the journal, durably. Return: 0 or -errno. */
+int plan_save(struct plan *plan)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	r = plan_write_journal(plan, &object);
 	if (r == 0)
 		r = text_format(&path, "%s/journal.json", plan->directory);
 	return r < 0 ? r : json_write_file(path, object, 0600);

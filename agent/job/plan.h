@@ -87,6 +87,8 @@ struct plan {
 
 int plan_load(const char *id, struct plan **ret); /* request, and the journal when there is one */
 int plan_save(struct plan *plan);
+int plan_parse_journal(struct plan *plan, struct json_object *object);
+int plan_write_journal(const struct plan *plan, struct json_object **ret);
 struct plan *plan_free(struct plan *plan);
 void plan_freep(struct plan **plan);
 

@@ -11,8 +11,8 @@ MAKE = {
     "xfs": "mkfs.xfs -q -f -m uuid={uuid} {device}",
     "btrfs": "mkfs.btrfs -q -f -U {uuid} {device}",
 }
-PREPARED_S = 120
-CONVERTED_S = 240
+PREPARED_S = 240
+CONVERTED_S = 480
 
 
 def uuid_of(number):
@@ -79,7 +79,7 @@ def wait_state(vm, uuids, wanted, timeout=CONVERTED_S):
         time.sleep(1)
 
 
-def wait_jobs(vm, timeout=60):
+def wait_jobs(vm, timeout=180):
     """Wait until no job is open any more (verify and tidy come after the last byte)."""
     end = time.monotonic() + timeout
     while True:

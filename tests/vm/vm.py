@@ -22,8 +22,8 @@ from machine import Machine, MachineError, parse_size
 
 FIRST_INIT = "init=/usr/lib/vmtest/init"
 LONGEST_LINE = 2000  # longer ones go through the shared folder, see the agent
-HELLO_TIMEOUT_S = 90
-BOOT_TIMEOUT_S = 120
+HELLO_TIMEOUT_S = 180
+BOOT_TIMEOUT_S = 240
 JOURNAL_LINES = 120
 
 
