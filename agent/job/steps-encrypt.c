@@ -401,7 +401,12 @@ int step_tidy(struct job *job)
 	if (r < 0)
 		return r;
 	if (job->mapped && job->mapped->n_mounts > 0 && !job->header_file) {
-		r = filesystem_grow(path, job->filesystem, job->mapped->mounts[0].target, &detail);
+		r = job_passphrase(job);
+		if (r == 0)
+			r = mapping_resize(NULL, job->mapping, job->passphrase);
+		if (r == 0)
+			r = filesystem_grow(path, job->filesystem, job->mapped->mounts[0].target,
+					    &detail);
 		if (r != 0)
 			log_warning("Volume %s: the filesystem could not grow back by 16 MiB: %s",
 				    job->uuid, detail ? detail : "unknown");

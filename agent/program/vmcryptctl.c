@@ -21,7 +21,7 @@
 
 #define SOCKET_PATH      "/run/vmcrypt/vmcrypt.sock"
 #define INTERFACE        "io.vmcrypt.Agent."
-#define REPLY_TIMEOUT_MS 30000
+#define REPLY_TIMEOUT_MS 90000  /* the agent gives up after 60 s */
 #define CHECK_TIMEOUT_MS 200000 /* the agent gives up after 180 s */
 #define FOREVER_MS       (-1)
 

@@ -10,11 +10,12 @@
 
 #include "base/json.h"
 
-#define INSPECT_SOCKET            "/run/vmcrypt/inspect.sock"
-#define INSPECT_REPLY_MAX_BYTES   (4 * 1024 * 1024)
-#define INSPECT_VOLUMES_TIMEOUT_S 10
-#define INSPECT_CHECK_TIMEOUT_S   180 /* it makes a round trip to the vault, with retries */
-#define INSPECT_SHARED_MS         500 /* so long is a look at the volumes good for others too */
+#define INSPECT_SOCKET          "/run/vmcrypt/inspect.sock"
+#define INSPECT_REPLY_MAX_BYTES (4 * 1024 * 1024)
+#define INSPECT_VOLUMES_TIMEOUT_S                                                                  \
+	60 /* a second is usual; a machine at work on many volumes takes longer */
+#define INSPECT_CHECK_TIMEOUT_S 180 /* it makes a round trip to the vault, with retries */
+#define INSPECT_SHARED_MS       500 /* so long is a look at the volumes good for others too */
 
 struct inspector;
 

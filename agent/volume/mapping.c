@@ -89,6 +89,34 @@ static int close_mapping(const char *name, uint32_t flags)
 	return r < 0 ? r : 0;
 }
 
+/**
+ * mapping_resize() - an open mapping becomes as large as its device allows
+ * @file: detached header, or NULL
+ *
+ * A conversion leaves its mapping at the size that the filesystem had given way to; only opening
+ * anew, or this, brings the rest.
+ *
+ * Return: 0, HEADER_E_PASSPHRASE, or -errno. Source: cryptsetup-resize(8): the volume key has to be
+ * in the kernel's keyring, which the passphrase brings there.
+ */
+int mapping_resize(const char *file, const char *name, const struct secret *passphrase)
+{
+	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
+	int r;
+
+	r = luks_prepare();
+	if (r == 0)
+		r = crypt_init_by_name_and_header(&cd, name, file);
+	if (r < 0)
+		return r;
+	r = crypt_activate_by_passphrase(cd, NULL, CRYPT_ANY_SLOT,
+					 (const char *)secret_bytes_const(passphrase),
+					 secret_size(passphrase), CRYPT_ACTIVATE_KEYRING_KEY);
+	if (r == -EPERM || r == -ENOENT)
+		return HEADER_E_PASSPHRASE;
+	return r < 0 ? r : crypt_resize(cd, name, 0);
+}
+
 /** mapping_close() - absent is fine. Return: 0, HEADER_E_BUSY or -errno. */
 int mapping_close(const char *name)
 {

@@ -37,7 +37,7 @@ def volume(vm, device, target, filesystem, number=1, options="defaults", make=No
 
 
 def show(vm):
-    return json.loads(vm.run("vmcryptctl show --json=short", timeout=30))
+    return json.loads(vm.run("vmcryptctl show --json=short", timeout=100))
 
 
 def state(vm, uuid):
