@@ -72,6 +72,7 @@ struct job {
 	struct secret *passphrase;
 	struct secret *recovery; /* the plan's own; borrowed */
 	struct report_volume *progress;
+	bool has_quiet_head; /* the snapshot's head was taken by this run, unmounted */
 };
 
 struct plan {

@@ -268,6 +268,7 @@ static int header_attached(struct job *job, const char *file)
 	if (r == 0 && snapshot_take_head(job) < 0)
 		r = job_fail(job, -EIO, "snapshot-failed", "Make room below " STATE_DIRECTORY ".",
 			     "its first sectors cannot be saved");
+	job->has_quiet_head = r == 0;
 	if (r == 0)
 		r = copy_header(job, file);
 	if (r == 0)
@@ -337,7 +338,8 @@ static int header_undo(struct job *job)
 	is_torn = job->is_committing && !job->header && !job->plain && job->backing;
 	is_unused = job->header && job->header->encrypted_bytes == 0 &&
 		    !(job->mapped && job->mapped->n_mounts > 0);
-	if (job->header && !is_unused)
+	/* a boot in between may have mounted it and written: then its old head is not its head */
+	if (job->header && (!is_unused || (!job->has_quiet_head && !job->header_file)))
 		return -EBUSY;
 	if (is_torn || is_unused) {
 		r = mapping_close(job->mapping);
