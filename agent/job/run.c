@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "job/job.h"
 
-static void undo(struct job *job, const struct steps *steps, size_t from)
+/* In reverse, and no further than it works: the entries in /etc must not go while the header stays.
+ */
+static bool undo(struct job *job, const struct steps *steps, size_t from)
 {
 	for (size_t i = from + 1; i-- > 0;) {
 		int r;
@@ -15,12 +17,14 @@ static void undo(struct job *job, const struct steps *steps, size_t from)
 			continue;
 		log_notice("Volume %s: undoing %s.", job->uuid, steps->steps[i].name);
 		r = steps->steps[i].undo(job);
-		if (r != 0)
-			(void)job_fail(
-				job, r, "undo-failed",
-				"Look at the snapshot (vmcryptctl snapshot list) and put it back by hand.",
-				"step %s could not be undone: %m", steps->steps[i].name);
+		if (r == 0)
+			continue;
+		(void)job_fail(job, r, "undo-failed",
+			       "Run vmcryptctl resume to go on instead, or reboot.",
+			       "step %s could not be undone: %m", steps->steps[i].name);
+		return false;
 	}
+	return true;
 }
 
 /**
@@ -65,8 +69,8 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			if (r == JOB_E_LATER && i < commit && job->plan->request->is_next_boot)
 				return r;
 			if (r != 0 && i < commit) {
-				undo(job, steps, i);
-				job->has_failed = true;
+				/* what cannot be undone stays open, and goes on some time */
+				job->has_failed = undo(job, steps, i);
 				job->progress->state = JOB_FAILED;
 				(void)plan_save(job->plan);
 				return r < 0 ? r : -EAGAIN;

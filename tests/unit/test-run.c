@@ -11,6 +11,7 @@ static struct {
 	size_t fails;    /* index of the step whose apply fails; 99 = none */
 	int failure;
 	char applied[16], undone[16];
+	char stuck; /* the step that cannot be undone */
 } world;
 
 int __wrap_job_look(struct job *job);
@@ -64,7 +65,7 @@ static void note(char *text, char letter)
 	{                                                                                          \
 		(void)job;                                                                         \
 		note(world.undone, #letter[0]);                                                    \
-		return 0;                                                                          \
+		return world.stuck == #letter[0] ? -EBUSY : 0;                                     \
 	}
 
 STEP(a, 0)
@@ -158,11 +159,33 @@ static void test_next_boot_keeps(void **state)
 	assert_false(job.has_failed);
 }
 
+/* The entries in /etc must not go while the header stays; and the job goes on some time. */
+static void test_stuck_undo_stops(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { 0 };
+	struct plan plan = { .request = &request };
+	struct job job = { .plan = &plan, .uuid = (char *)"volume", .progress = &progress };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "nnnn";
+	world.fails = 2;
+	world.failure = -EIO;
+	world.stuck = 'c';
+	assert_int_equal(job_run(&job, &steps, NULL), -EIO);
+	assert_string_equal(world.undone, "c");
+	assert_false(job.has_failed);
+	assert_int_equal(progress.state, JOB_FAILED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_next_boot_keeps),
+		cmocka_unit_test(test_stuck_undo_stops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
