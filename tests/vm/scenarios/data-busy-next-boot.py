@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "384M"})
+    vm = rig.vm(disks={"data": "256M"})
     vm.boot()
     uuid = story.volume(vm, vm.devices["data"], "/data", "ext4")
     vm.spawn("cd /data && exec -a database sleep 1000")

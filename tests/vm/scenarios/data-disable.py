@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "384M"})
+    vm = rig.vm(disks={"data": "256M"})
     vm.boot()
     device = vm.devices["data"]
     tables = "cat /etc/fstab; echo --; cat /etc/crypttab 2>/dev/null || true"

@@ -7,7 +7,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "384M"})
+    vm = rig.vm(disks={"data": "256M"})
     vm.boot()
     device = vm.devices["data"]
     uuid = story.volume(vm, device, "/data", "ext4")

@@ -24,7 +24,7 @@ def wait_beyond(vm, uuid, percent, timeout=120):
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "1280M"})
+    vm = rig.vm(disks={"data": "1G"})
     vm.boot()
     uuid = story.volume(vm, vm.devices["data"], "/data", "ext4", make="mkfs.ext4 -q -F -U {uuid} {device}")
     story.enable(vm, "--key-encryption-key", story.KEK)

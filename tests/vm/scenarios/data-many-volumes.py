@@ -6,10 +6,10 @@ import story
 
 def run(rig):
     names = [f"disk{number}" for number in range(6)]
-    vm = rig.vm(disks={name: "320M" if name == "disk2" else "160M" for name in names}, memory="1024M")
+    vm = rig.vm(disks={name: "320M" if name == "disk2" else "112M" for name in names}, memory="1024M")
     vm.boot()
     uuids = [story.volume(vm, vm.devices[name], f"/{name}", "btrfs" if name == "disk2" else "ext4", number,
-                          fill="8M") for number, name in enumerate(names, start=1)]
+                          fill="4M") for number, name in enumerate(names, start=1)]
     story.enable(vm, "--key-encryption-key", story.KEK, timeout=240)
     answer = story.wait_state(vm, uuids, "Encrypted")
     assert answer["data"] in ("Encrypted", "EncryptionInProgress"), answer["data"]

@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "768M"})
+    vm = rig.vm(disks={"data": "400M"})
     vm.boot()
     device, uuid = vm.devices["data"], story.uuid_of(1)
     vm.run(f"""set -e

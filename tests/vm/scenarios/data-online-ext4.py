@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "512M"})
+    vm = rig.vm(disks={"data": "256M"})
     vm.boot()
     device = vm.devices["data"]
     vm.run(f"printf 'label: gpt\\n,,L\\n' | sfdisk -q {device} && udevadm settle")
@@ -16,5 +16,7 @@ def run(rig):
     assert secrets, "no key was stored"
     row = story.state(vm, uuid)
     assert row["provider"] == "keyvault" and row["key"].startswith(story.VAULT), row
-    size = int(vm.run("df --output=size -k /data | tail -1"))
-    assert size > 440 * 1024, f"the filesystem did not take its room back: {size} KiB"
+    size = vm.run(f"dumpe2fs -h /dev/mapper/vmcrypt-{uuid} 2>/dev/null "
+                  "| awk '/^Block count/ {n = $3} /^Block size/ {print n * $3}'")
+    whole = vm.run(f"blockdev --getsize64 /dev/mapper/vmcrypt-{uuid}")
+    assert int(whole) - int(size) < 1 << 20, f"the filesystem did not take its room back: {size} of {whole}"

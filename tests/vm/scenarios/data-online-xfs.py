@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"small": "512M", "large": "512M"})
+    vm = rig.vm(disks={"small": "344M", "large": "344M"})
     vm.boot()
     other = story.volume(vm, vm.devices["large"], "/large", "xfs", number=2,
                          make="mkfs.xfs -q -f -s size=4096 -m uuid={uuid} {device}")
