@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "job/record.h"
 
 #define NAME_MAX_BYTES 127 /* DM_NAME_LEN without its NUL; UUIDs are shorter */
 
@@ -55,53 +56,6 @@ struct plan *plan_free(struct plan *plan)
 void plan_freep(struct plan **plan)
 {
 	plan_free(*plan);
-}
-
-static struct json_object *fstab_to_json(const struct fstab_entries *entries)
-{
-	_cleanup_(json_putp) struct json_object *array = json_object_new_array();
-
-	for (size_t i = 0; array && i < entries->n; i++) {
-		const struct fstab_entry *entry = &entries->entries[i];
-		struct json_object *object = json_object_new_object();
-
-		if (!object || json_object_array_add(array, object) < 0 ||
-		    json_set_int(object, "line", (int64_t)entry->line) < 0 ||
-		    json_set_string(object, "original", entry->original) < 0 ||
-		    json_set_string(object, "spec", entry->spec) < 0 ||
-		    json_set_string(object, "target", entry->target) < 0 ||
-		    json_set_string(object, "type", entry->type) < 0 ||
-		    json_set_string(object, "options", entry->options) < 0)
-			return NULL;
-	}
-	return steal(array);
-}
-
-static int fstab_from_json(struct json_object *array, struct fstab_entries *ret)
-{
-	struct fstab_entries entries = { 0 };
-	size_t n = array ? json_object_array_length(array) : 0;
-
-	entries.entries = calloc(n ? n : 1, sizeof(*entries.entries));
-	if (!entries.entries)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *object = json_object_array_get_idx(array, i);
-		struct fstab_entry *entry = &entries.entries[entries.n++];
-
-		entry->line = (size_t)json_get_int(object, "line", 0);
-		if (!json_get_string(object, "original") || !json_get_string(object, "target") ||
-		    text_copy(json_get_string(object, "original"), &entry->original) < 0 ||
-		    text_copy(json_get_string(object, "spec"), &entry->spec) < 0 ||
-		    text_copy(json_get_string(object, "target"), &entry->target) < 0 ||
-		    text_copy(json_get_string(object, "type"), &entry->type) < 0 ||
-		    text_copy(json_get_string(object, "options"), &entry->options) < 0) {
-			fstab_entries_clear(&entries);
-			return PLAN_E_DAMAGED;
-		}
-	}
-	*ret = entries;
-	return 0;
 }
 
 static struct json_object *mounts_to_json(const struct job *job)
@@ -182,7 +136,7 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "failed", job->has_failed);
 	if (r == 0)
-		r = json_set(object, "fstab_before", fstab_to_json(&job->fstab_before));
+		r = json_set(object, "fstab_before", record_fstab_to_json(&job->fstab_before));
 	if (r == 0)
 		r = json_set(object, "mounts", mounts_to_json(job));
 	if (r == 0 && job->reference) {
@@ -240,7 +194,10 @@ static int job_from_json(struct json_object *object, struct job *job)
 	if (r == 0)
 		r = text_copy(json_get_string(object, "header_file"), &job->header_file);
 	if (r == 0)
-		r = fstab_from_json(json_get_array(object, "fstab_before"), &job->fstab_before);
+		r = record_fstab_from_json(json_get_array(object, "fstab_before"),
+					   &job->fstab_before);
+	if (r == RECORD_E_DAMAGED)
+		return PLAN_E_DAMAGED;
 	if (r == 0)
 		r = mounts_from_json(json_get_array(object, "mounts"), job);
 	if (r == 0 && reference && key_reference_from_json(reference, &job->reference) != 0)

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "boot/crypttab.h"
 #include "boot/fstab.h"
-#include "job/snapshot.h"
+#include "job/record.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
@@ -158,46 +158,6 @@ static int initialise_apply(struct job *job)
 	return job_look(job);
 }
 
-static int recall_fstab(struct job *job)
-{
-	_cleanup_(json_putp) struct json_object *array = NULL;
-	_cleanup_(freep) char *path = NULL;
-	size_t n;
-	int r;
-
-	r = step_volume_record_path(job, &path);
-	if (r == 0)
-		r = json_read_file(path, JOURNAL_MAX_BYTES, &array);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return r;
-	n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
-	fstab_entries_clear(&job->fstab_before);
-	job->fstab_before.entries = calloc(n ? n : 1, sizeof(struct fstab_entry));
-	if (!job->fstab_before.entries)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *object = json_object_array_get_idx(array, i);
-		struct fstab_entry *entry = &job->fstab_before.entries[job->fstab_before.n++];
-
-		if (!json_get_string(object, "original") || !json_get_string(object, "spec") ||
-		    !json_get_string(object, "target") || !json_get_string(object, "type") ||
-		    !json_get_string(object, "options"))
-			return -EBADMSG;
-		entry->line = (size_t)json_get_int(object, "line", 0);
-		entry->original = strdup(json_get_string(object, "original"));
-		entry->spec = strdup(json_get_string(object, "spec"));
-		entry->target = strdup(json_get_string(object, "target"));
-		entry->type = strdup(json_get_string(object, "type"));
-		entry->options = strdup(json_get_string(object, "options"));
-		if (!entry->original || !entry->spec || !entry->target || !entry->type ||
-		    !entry->options)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 /*
  * The entries first: from here on a boot finds the plain filesystem by itself. Then the mapping,
  * which is now a plain window onto the device, goes: at once when nobody uses it, else when its
@@ -210,8 +170,11 @@ static int release_apply(struct job *job)
 	_cleanup_(freep) char *detail = NULL;
 	int r;
 
-	r = recall_fstab(job);
-	if (r == 0)
+	r = record_recall(job->uuid, &job->fstab_before);
+	if (r == RECORD_E_DAMAGED)
+		log_warning("Volume %s: its old lines of fstab are lost; it keeps nofail.",
+			    job->uuid);
+	if (r >= 0)
 		r = fstab_restore(FSTAB_PATH, &device, &job->fstab_before);
 	if (r >= 0)
 		r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
@@ -247,14 +210,9 @@ static int release_apply(struct job *job)
 	return r;
 }
 
-static int tidy_done(struct job *job)
-{
-	return job->is_closed;
-}
-
 static int tidy_apply(struct job *job)
 {
-	_cleanup_(freep) char *backup = NULL, *record = NULL;
+	_cleanup_(freep) char *backup = NULL;
 	int r;
 
 	r = file_remove_durably(job->header_file);
@@ -263,19 +221,11 @@ static int tidy_apply(struct job *job)
 	if (r == 0)
 		r = file_remove_durably(backup);
 	if (r == 0)
-		r = step_volume_record_path(job, &record);
-	if (r == 0)
-		r = file_remove_durably(record);
-	job->is_closed = true;
-	if (r == 0)
-		r = plan_save(job->plan);
+		r = record_forget(job->uuid);
 	if (r < 0)
-		return job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
-				"the journal cannot be closed: %m");
-	job->progress->state = JOB_DONE;
-	job->progress->step = NULL;
-	job->progress->done_bytes = job->progress->size_bytes;
-	return 0;
+		log_warning_errno(r, "Volume %s: files of its encryption are left behind: %m",
+				  job->uuid);
+	return step_close(job);
 }
 
 /* clang-format off */
@@ -287,7 +237,7 @@ static const struct step steps[] = {
 	{ "initialise", initialise_done,    initialise_apply, NULL,        true  },
 	{ "decrypt",    decrypt_done,       step_convert,     NULL,        false },
 	{ "release",    NULL,               release_apply,    NULL,        false },
-	{ "tidy",       tidy_done,          tidy_apply,       NULL,        false },
+	{ "tidy",       step_tidy_done,          tidy_apply,       NULL,        false },
 };
 /* clang-format on */
 

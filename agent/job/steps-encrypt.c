@@ -424,15 +424,7 @@ int step_tidy(struct job *job)
 	if (r < 0)
 		log_warning_errno(r, "Volume %s: the snapshot still holds plain sectors: %m",
 				  job->uuid);
-	job->is_closed = true;
-	r = plan_save(job->plan);
-	if (r < 0)
-		return job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
-				"the journal cannot be closed: %m");
-	job->progress->state = JOB_DONE;
-	job->progress->step = NULL;
-	job->progress->done_bytes = job->progress->size_bytes;
-	return 0;
+	return step_close(job);
 }
 
 /* clang-format off */

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/crypttab.h"
+#include "job/record.h"
 #include "job/snapshot.h"
 #include "key/passphrase.h"
 #include "volume/filesystem.h"
@@ -148,39 +149,6 @@ static bool spec_stays(const char *spec)
 	       begins(spec, "/dev/disk/by-uuid/") || begins(spec, "/dev/disk/by-label/");
 }
 
-int step_volume_record_path(const struct job *job, char **ret)
-{
-	return text_format(ret, STATE_DIRECTORY "/volumes/%s.fstab", job->uuid);
-}
-
-/* The lines as they were, for a `disable` long after this job's journal has gone. */
-static int remember_fstab(const struct job *job)
-{
-	_cleanup_(json_putp) struct json_object *array = json_object_new_array();
-	_cleanup_(freep) char *path = NULL;
-	int r;
-
-	if (!array)
-		return -ENOMEM;
-	for (size_t i = 0; i < job->fstab_before.n; i++) {
-		const struct fstab_entry *entry = &job->fstab_before.entries[i];
-		struct json_object *object = json_object_new_object();
-
-		if (!object || json_object_array_add(array, object) < 0 ||
-		    json_set_int(object, "line", (int64_t)entry->line) < 0 ||
-		    json_set_string(object, "original", entry->original) < 0 ||
-		    json_set_string(object, "spec", entry->spec) < 0 ||
-		    json_set_string(object, "target", entry->target) < 0 ||
-		    json_set_string(object, "type", entry->type) < 0 ||
-		    json_set_string(object, "options", entry->options) < 0)
-			return -ENOMEM;
-	}
-	r = directory_make(STATE_DIRECTORY "/volumes", 0700);
-	if (r == 0)
-		r = step_volume_record_path(job, &path);
-	return r == 0 ? json_write_file(path, array, 0600) : r;
-}
-
 int step_boot_done(struct job *job)
 {
 	struct crypttab_entries entries = { 0 };
@@ -229,7 +197,7 @@ int step_boot(struct job *job)
 	else if (!stays)
 		r = text_format(&spec, "UUID=%s", job->uuid);
 	if (r == 0)
-		r = remember_fstab(job);
+		r = record_keep(job->uuid, &job->fstab_before);
 	if (r == 0)
 		r = plan_save(job->plan);
 	if (r == 0)
@@ -258,15 +226,14 @@ int step_boot(struct job *job)
 int step_boot_undo(struct job *job)
 {
 	struct fstab_device device = fstab_device_of(job, job->plain ? job->plain : job->backing);
-	_cleanup_(freep) char *record = NULL;
 	int r, first;
 
 	first = fstab_restore(FSTAB_PATH, &device, &job->fstab_before);
 	r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
 	if (first >= 0 && r < 0)
 		first = r;
-	if (first >= 0 && step_volume_record_path(job, &record) == 0)
-		(void)file_remove_durably(record);
+	if (first >= 0)
+		(void)record_forget(job->uuid);
 	return first < 0 ? first : 0;
 }
 
@@ -394,5 +361,21 @@ int step_verify(struct job *job)
 	if (r != 0 || !uuid || strcasecmp(uuid, job->uuid) != 0)
 		return job_fail(job, r, "verify-failed", "Look at the kernel's log.",
 				"the filesystem on the mapping is not the one that was there");
+	return 0;
+}
+
+/** step_close() - nothing is left to do. Return: 0 or negative, said. */
+int step_close(struct job *job)
+{
+	int r;
+
+	job->is_closed = true;
+	r = plan_save(job->plan);
+	if (r < 0)
+		return job_fail(job, r, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+				"the journal cannot be closed: %m");
+	job->progress->state = JOB_DONE;
+	job->progress->step = NULL;
+	job->progress->done_bytes = job->progress->size_bytes;
 	return 0;
 }

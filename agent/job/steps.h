@@ -41,4 +41,4 @@ int step_convert(struct job *job);
 int step_converted(struct job *job, int condition);
 int step_tidy_done(struct job *job);
 int step_tidy(struct job *job);
-int step_volume_record_path(const struct job *job, char **ret);
+int step_close(struct job *job);
