@@ -5,9 +5,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "boot/crypttab.h"
 #include "job/plan.h"
 
 /* A UUID of random bytes, version 4 (RFC 9562, section 5.4). */
@@ -118,16 +120,31 @@ static int decide_decrypt(struct inventory *inventory, struct volume *volume,
 	return r;
 }
 
-/* Our header on this device, or NULL. */
-static struct header_info *our_header(const struct volume *volume)
+/* Where crypttab says that the header of this device is kept; NULL = nowhere else. */
+static const char *detached_file(const struct crypttab_entries *crypttab,
+				 const struct volume *volume)
 {
+	for (size_t i = 0; i < crypttab->n; i++) {
+		const struct crypttab_entry *entry = &crypttab->entries[i];
+		struct stat device;
+
+		if (entry->header && stat(entry->device, &device) == 0 && S_ISBLK(device.st_mode) &&
+		    device.st_rdev == volume->devno)
+			return entry->header;
+	}
+	return NULL;
+}
+
+/* Our header on this device or for it, or NULL. */
+static struct header_info *our_header(const struct crypttab_entries *crypttab,
+				      const struct volume *volume)
+{
+	const char *file = detached_file(crypttab, volume);
 	struct header_info *header = NULL;
 
-	if (!volume->filesystem || strcmp(volume->filesystem, "crypto_LUKS") != 0)
+	if (!file && (!volume->filesystem || strcmp(volume->filesystem, "crypto_LUKS") != 0))
 		return NULL;
-	if (header_read(volume->path, NULL, &header) != 0)
-		return NULL;
-	return header;
+	return header_read(volume->path, file, &header) == 0 ? header : NULL;
 }
 
 /**
@@ -140,9 +157,12 @@ static struct header_info *our_header(const struct volume *volume)
  */
 int plan_decide(struct plan *plan, struct inventory *inventory)
 {
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries crypttab = { 0 };
 	const struct request *request = plan->request;
 	int r;
 
+	if (crypttab_read(CRYPTTAB_PATH, &crypttab) != 0)
+		crypttab = (struct crypttab_entries){ 0 };
 	plan->jobs = calloc(inventory->n ? inventory->n : 1, sizeof(*plan->jobs));
 	if (!plan->jobs)
 		return -ENOMEM;
@@ -160,7 +180,7 @@ int plan_decide(struct plan *plan, struct inventory *inventory)
 			r = decide_encrypt(plan, inventory, volume, job);
 		} else {
 			_cleanup_(header_info_freep) struct header_info *header =
-				our_header(volume);
+				our_header(&crypttab, volume);
 			const struct volume *mapped;
 
 			if (!header || !header->token)
