@@ -11,7 +11,7 @@ import random
 import time
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "60"))
-LIMIT = 300 + 60 * CUTS
+LIMIT = 600 + 90 * CUTS
 SLACK = 1.1  # cuts fall a little beyond the length of an uncut way
 STARTS_MAX = 40  # for one way, before it is called stuck
 
@@ -123,7 +123,7 @@ class Journey:
     def go(self):
         """Start, and come back when the worker runs."""
         self.start()
-        self.bare.wait_console(r"^GO|NOT MOUNTED|CONTENT CHANGED|^@@vmtest end", 120)
+        self.bare.wait_console(r"^GO|NOT MOUNTED|CONTENT CHANGED|^@@vmtest end", 240)
 
     def cut(self, moment):
         """Let it work for so many seconds. Return: whether it was cut off, and not done before."""
@@ -148,7 +148,7 @@ def measure(bare, number, filesystem):
     for way in REQUEST:
         journey.go()
         began = time.monotonic()
-        back = journey.ended(bare.wait(180))
+        back = journey.ended(bare.wait(300))
         lengths[way] = (time.monotonic() - began) * SLACK
         assert back == (way == "decrypt")
     return lengths
@@ -173,6 +173,6 @@ def run(rig):
             if cuts < CUTS and journey.cut(moment):
                 cuts += 1
             else:
-                back = journey.ended(bare.wait(180))
+                back = journey.ended(bare.wait(300))
         print(f"note: {journey.filesystem}: {len(journey.cuts)} cuts: {' '.join(journey.cuts)}")
     print(f"note: {cuts} cuts, {number} volumes, no file changed")
