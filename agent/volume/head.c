@@ -16,8 +16,10 @@
 #define SECTOR_BYTES 512
 /* Both header copies (of 16 KiB each by default, 64 KiB at most as we make them) and, below them,
  * the superblocks by which ext, xfs and btrfs (64 KiB) are known. Written last, whole. */
-#define CREST_BYTES  (128ULL * 1024)
-#define CHUNK_BYTES  (1024ULL * 1024)
+#define COPIES_BYTES                                                                               \
+	(32 * 1024) /* both header copies: 16 KiB each, the format's default, which we use */
+#define CREST_BYTES (128ULL * 1024)
+#define CHUNK_BYTES (1024ULL * 1024)
 
 struct buffer {
 	uint8_t *bytes;
@@ -154,10 +156,12 @@ static int put_in_place(int fd, const struct buffer *header)
 	int r;
 
 	r = write_flushed(fd, zeros, 0, CREST_BYTES);
+	/* the keyslots begin right behind the two copies: a header must not be seen before they are
+	 * whole */
 	if (r == 0)
-		r = write_flushed(fd, header->bytes, CREST_BYTES, header->size_bytes);
+		r = write_flushed(fd, header->bytes, COPIES_BYTES, header->size_bytes);
 	if (r == 0)
-		r = write_flushed(fd, header->bytes, 0, CREST_BYTES);
+		r = write_flushed(fd, header->bytes, 0, COPIES_BYTES);
 	return r;
 }
 

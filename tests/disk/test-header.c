@@ -83,6 +83,8 @@ static void knows_a_passphrase_from_a_wrong_one(void **unused)
 	volume_teardown(&volume);
 }
 
+#define COPIES_BYTES (32 * 1024) /* two header copies of 16 KiB */
+
 /* Any mixture of old, zero and new sectors in the order of the commit's writes. */
 static void finishes_a_torn_commit(void **unused)
 {
@@ -99,9 +101,15 @@ static void finishes_a_torn_commit(void **unused)
 		write_at(volume.device, 0, old, HEADER_SHIFT_BYTES);
 		if (phase >= 1)
 			write_at(volume.device, 0, zeros, sizeof(zeros));
+		/* the keyslots are whole and flushed before the first byte of the copies */
+		if (phase == 2)
+			write_at(volume.device, COPIES_BYTES, (const uint8_t *)new + COPIES_BYTES,
+				 HEADER_SHIFT_BYTES - COPIES_BYTES);
 		for (unsigned i = 0; i < 200; i++) {
-			uint64_t from = phase == 1 ? sizeof(zeros) : 0;
-			uint64_t to = phase == 1 ? HEADER_SHIFT_BYTES : sizeof(zeros);
+			uint64_t from = phase == 1 ? COPIES_BYTES : 0;
+			uint64_t to = phase == 0   ? sizeof(zeros)
+				      : phase == 1 ? HEADER_SHIFT_BYTES
+						   : COPIES_BYTES;
 			uint64_t at =
 				from + random_below((to - from) / SECTOR_BYTES) * SECTOR_BYTES;
 
