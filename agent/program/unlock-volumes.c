@@ -20,6 +20,8 @@
 #define MAPPING_PREFIX "vmcrypt-"
 #define DEVICES_MAX    4096 /* names looked at below /sys/class/block */
 
+#define UUID_MAX_BYTES 4096 /* a page of sysfs */
+
 /* A device with an attached header of ours. */
 struct found {
 	char *device;
@@ -112,6 +114,18 @@ static int add_find(struct finds *finds, const char *name)
 	return 0;
 }
 
+/* Parts of a conversion at work are suspended now and then: a read would wait, perhaps for ever. */
+static bool is_conversion_part(const char *name)
+{
+	static const char prefix[] = "CRYPT-SUBDEV-";
+	_cleanup_(freep) char *path = NULL, *uuid = NULL;
+	size_t size_bytes;
+
+	return text_format(&path, "/sys/class/block/%s/dm/uuid", name) == 0 &&
+	       file_read(path, UUID_MAX_BYTES, &uuid, &size_bytes) == 0 &&
+	       strncmp(uuid, prefix, strlen(prefix)) == 0;
+}
+
 /* All block devices with a header of ours at their head. */
 static int scan(struct finds *finds)
 {
@@ -128,7 +142,7 @@ static int scan(struct finds *finds)
 
 		for (size_t i = 0; i < ARRAY_SIZE(never); i++)
 			is_never |= strncmp(entry->d_name, never[i], strlen(never[i])) == 0;
-		if (is_never)
+		if (is_never || is_conversion_part(entry->d_name))
 			continue;
 		r = add_find(finds, entry->d_name);
 		if (r < 0)

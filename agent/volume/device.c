@@ -27,6 +27,9 @@ static const char *const crypt_names[] = { "CRYPT-LUKS1-",   "CRYPT-LUKS2-",  "C
 					   "CRYPT-LOOPAES-", "CRYPT-TCRYPT-", "CRYPT-BITLK-",
 					   "CRYPT-FVAULT2-" };
 
+/* What libcryptsetup calls the overlay and the hotzone below a mapping in conversion. */
+static const char conversion_part_uuid[] = "CRYPT-SUBDEV-";
+
 /* Where the platform's disks hang in sysfs (their udev rules, Azure/azure-vm-utils and
  * WALinuxAgent's 66-azure-storage.rules). First generation: the instance of the controller; second:
  * first controller, by LUN. */
@@ -202,7 +205,7 @@ static int device_read(const char *name, struct volume *volume)
 {
 	_cleanup_(freep) char *number = NULL, *end = NULL;
 	unsigned major_number, minor_number, removable;
-	uint64_t sectors, read_only;
+	uint64_t sectors, read_only, suspended;
 	int r;
 
 	r = device_attribute_u64(name, "size", &sectors);
@@ -231,6 +234,8 @@ static int device_read(const char *name, struct volume *volume)
 	if (r == 0)
 		r = device_attribute_u64(name, "ro", &read_only);
 	if (r == 0)
+		r = device_attribute_u64(name, "dm/suspended", &suspended);
+	if (r == 0)
 		r = attribute_of_disk(volume, "removable", &removable);
 	if (r == 0)
 		r = attribute_of_disk(volume, "queue/logical_block_size",
@@ -241,6 +246,9 @@ static int device_read(const char *name, struct volume *volume)
 	if (r < 0)
 		return r;
 	volume->is_read_only = read_only != 0;
+	volume->is_suspended = suspended != 0;
+	volume->is_conversion_part =
+		volume->mapping_uuid && begins_with(volume->mapping_uuid, conversion_part_uuid);
 	volume->is_removable = removable != 0;
 	volume->kind = kind_of(volume);
 	return ask_platform(volume);

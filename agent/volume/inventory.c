@@ -57,8 +57,23 @@ void inventory_freep(struct inventory **inventory)
 	inventory_free(*inventory);
 }
 
+/*
+ * A hotzone is suspended for most of each step of a conversion, and after a step that failed until
+ * the next boot: who reads it, or the mapping where it lies, waits as long, and cannot be killed.
+ */
+static bool is_readable(const struct inventory *inventory, const struct volume *volume,
+			unsigned depth)
+{
+	if (volume->is_suspended)
+		return false;
+	for (size_t i = 0; depth < STACK_DEPTH_MAX && i < volume->n_parents; i++)
+		if (!is_readable(inventory, &inventory->volumes[volume->parents[i]], depth + 1))
+			return false;
+	return !volume->is_conversion_part || depth > 0;
+}
+
 /* A mounted filesystem is what it is mounted as, and as large as the kernel says. */
-static int look_at_mounted(struct volume *volume)
+static int look_at_mounted(const struct inventory *inventory, struct volume *volume)
 {
 	const struct volume_mount *mount = &volume->mounts[0];
 	struct geometry geometry;
@@ -68,7 +83,8 @@ static int look_at_mounted(struct volume *volume)
 		if (!volume->filesystem)
 			return -ENOMEM;
 	}
-	if (geometry_read_mounted(volume->path, volume->filesystem, mount->target, &geometry) == 0)
+	if (is_readable(inventory, volume, 0) &&
+	    geometry_read_mounted(volume->path, volume->filesystem, mount->target, &geometry) == 0)
 		volume->filesystem_bytes = geometry.bytes;
 	return 0;
 }
@@ -77,7 +93,8 @@ static int look_at_mounted(struct volume *volume)
  * inventory_read() - all block devices that have a size, as they are now
  * @ret: owned by the caller
  *
- * One device that cannot be read does not fail the whole. Costs some reads from each device; an
+ * One device that cannot be read does not fail the whole; one where a read would wait (a part of a
+ * conversion) is listed without what is on it. Costs some reads from each device; an
  * optical or broken drive may take seconds.
  *
  * Return: 0 or -errno.
@@ -93,14 +110,15 @@ int inventory_read(struct inventory **ret)
 	if (r == 0)
 		r = device_link_all(inventory);
 	for (size_t i = 0; r == 0 && i < inventory->n; i++)
-		r = superblock_read(&inventory->volumes[i]);
+		if (is_readable(inventory, &inventory->volumes[i], 0))
+			r = superblock_read(&inventory->volumes[i]);
 	if (r == 0)
 		r = device_name_all(inventory);
 	if (r == 0)
 		r = mounttable_read(inventory);
 	for (size_t i = 0; r == 0 && i < inventory->n; i++)
 		if (inventory->volumes[i].n_mounts > 0)
-			r = look_at_mounted(&inventory->volumes[i]);
+			r = look_at_mounted(inventory, &inventory->volumes[i]);
 	if (r == 0)
 		r = role_assign_all(inventory);
 	if (r < 0)

@@ -14,6 +14,8 @@
 
 #include "base/json.h"
 
+#define STACK_DEPTH_MAX 16 /* partition, md, LVM, crypt, snapshot …; a longer chain is a circle */
+
 enum volume_kind {
 	VOLUME_KIND_DISK,
 	VOLUME_KIND_PARTITION,
@@ -74,8 +76,10 @@ struct volume {
 	unsigned logical_block_bytes, physical_block_bytes;
 	bool is_read_only, is_removable, is_swap_active, has_fstab_entry;
 	bool is_resource_disk,
-		is_bek_disk; /* the platform says so of the device or of what it lies on */
-	bool is_root;        /* holds / itself */
+		is_bek_disk;     /* the platform says so of the device or of what it lies on */
+	bool is_root;            /* holds / itself */
+	bool is_suspended;       /* a read waits until it is resumed, perhaps for ever */
+	bool is_conversion_part; /* hotzone or overlay of a mapping in conversion */
 
 	char *filesystem; /* blkid's TYPE: "ext4", "xfs", "btrfs", "crypto_LUKS", "LVM2_member",
 			     "swap" … or NULL */

@@ -7,8 +7,6 @@
 
 #include "base/cleanup.h"
 
-#define STACK_DEPTH_MAX 16 /* partition, md, LVM, crypt, snapshot …; a longer chain is a circle */
-
 /* Partition types of what firmware and boot loaders read: the UEFI specification, table 5.7; GRUB's
  * BIOS boot; PReP; systemd's XBOOTLDR; and the MBR's 0xef and 0x41. */
 static const char *const boot_types[] = {
