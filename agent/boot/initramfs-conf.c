@@ -55,6 +55,11 @@ static bool is_path(const char *value)
 	       (size < 3 || strcmp(value + size - 3, "/..") != 0);
 }
 
+static bool is_device(const char *value)
+{
+	return is_path(value) && strncmp(value, "/dev/", strlen("/dev/")) == 0;
+}
+
 /* One row for each key but PROMPT_AFTER, in the order of the file. */
 static const struct {
 	const char *name;
@@ -68,6 +73,8 @@ static const struct {
 	{ "BOOT_TYPE", offsetof(struct initramfs_conf, boot_type), is_type, false },
 	{ "HEADER", offsetof(struct initramfs_conf, header), is_path, false },
 	{ "FILESYSTEM", offsetof(struct initramfs_conf, filesystem), is_type, false },
+	{ "HEADER_UUID", offsetof(struct initramfs_conf, header_uuid), is_uuid, false },
+	{ "DEVICE", offsetof(struct initramfs_conf, device), is_device, false },
 };
 
 static char **field(struct initramfs_conf *conf, size_t key)

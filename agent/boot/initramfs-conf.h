@@ -21,12 +21,15 @@ enum {
 };
 
 struct initramfs_conf {
-	char *root_uuid;         /* of the root's filesystem */
-	char *mapping;           /* "vmcrypt-…", below /dev/mapper */
-	char *boot_uuid;         /* of the filesystem at /boot; or NULL */
-	char *boot_type;         /* "ext4" …; or NULL */
-	char *header;            /* path of the root's header where it is in a file, or NULL */
-	char *filesystem;        /* the root's type; or NULL */
+	char *root_uuid;   /* of the root's filesystem */
+	char *mapping;     /* "vmcrypt-…", below /dev/mapper */
+	char *boot_uuid;   /* of the filesystem at /boot; or NULL */
+	char *boot_type;   /* "ext4" …; or NULL */
+	char *header;      /* path of the root's header where it is in a file, or NULL */
+	char *filesystem;  /* the root's type; or NULL */
+	char *header_uuid; /* LUKS UUID: tells the root from a copy of it; or NULL */
+	char *device; /* link to its backing device, which an exported header does not name; or NULL
+		       */
 	unsigned prompt_after_s; /* until a recovery key is asked for; 0 = at once */
 };
 

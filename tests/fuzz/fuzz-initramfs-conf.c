@@ -28,6 +28,7 @@ static void check_written(const struct initramfs_conf *conf)
 	must(is_same(conf->boot_uuid, again.boot_uuid));
 	must(is_same(conf->boot_type, again.boot_type));
 	must(is_same(conf->header, again.header) && is_same(conf->filesystem, again.filesystem));
+	must(is_same(conf->header_uuid, again.header_uuid) && is_same(conf->device, again.device));
 	must(conf->prompt_after_s == again.prompt_after_s);
 }
 

@@ -41,6 +41,7 @@ static void test_parse(void **state)
 		{ "path out of its folder", ROOT "HEADER=/boot/../etc/shadow\n",  INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
 		{ "path that is relative", ROOT "HEADER=boot/h\n",                INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
 		{ "UUID that is a path",   ROOT "ROOT_UUID=../sda\n",             INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
+		{ "device elsewhere",      ROOT "DEVICE=/etc/sda1\n",               INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
 		{ "mapping of another",    ROOT "MAPPING=luks-" UUID "\n",        INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
 		{ "mapping with a slash",  ROOT "MAPPING=vmcrypt-a/b\n",          INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
 		{ "mapping without name",  ROOT "MAPPING=vmcrypt-\n",             INITRAMFS_CONF_E_MALFORMED, NULL, NULL, 0 },
@@ -84,12 +85,12 @@ static void test_write(void **state)
 		struct initramfs_conf conf;
 		int r;
 	} rows[] = {
-		{ "all",             { (char *)UUID, (char *)"vmcrypt-" UUID, (char *)"1A2B-3C4D", (char *)"vfat", (char *)HEADER, (char *)"ext4", 90 }, 0 },
-		{ "what is needed",  { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, 0 },                 0 },
-		{ "no root",         { NULL, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, 0 },                         -EINVAL },
-		{ "a second line",   { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, (char *)"ext4\nX=1", NULL, NULL, 0 },  -EINVAL },
-		{ "for sh",          { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, (char *)"/a b", NULL, 0 },       -EINVAL },
-		{ "waits too long",  { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, 86401 },             -EINVAL },
+		{ "all",             { (char *)UUID, (char *)"vmcrypt-" UUID, (char *)"1A2B-3C4D", (char *)"vfat", (char *)HEADER, (char *)"ext4", (char *)UUID, (char *)"/dev/disk/by-partuuid/6a-01", 90 }, 0 },
+		{ "what is needed",  { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, NULL, NULL, 0 },                 0 },
+		{ "no root",         { NULL, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, NULL, NULL, 0 },                         -EINVAL },
+		{ "a second line",   { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, (char *)"ext4\nX=1", NULL, NULL, NULL, NULL, 0 },  -EINVAL },
+		{ "for sh",          { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, (char *)"/a b", NULL, NULL, NULL, 0 },       -EINVAL },
+		{ "waits too long",  { (char *)UUID, (char *)"vmcrypt-" UUID, NULL, NULL, NULL, NULL, NULL, NULL, 86401 },             -EINVAL },
 	};
 	/* clang-format on */
 
@@ -110,6 +111,8 @@ static void test_write(void **state)
 		assert_row(rows[i].name, is_same(conf.boot_type, row->boot_type));
 		assert_row(rows[i].name, is_same(conf.header, row->header));
 		assert_row(rows[i].name, is_same(conf.filesystem, row->filesystem));
+		assert_row(rows[i].name, is_same(conf.header_uuid, row->header_uuid));
+		assert_row(rows[i].name, is_same(conf.device, row->device));
 		assert_row(rows[i].name, conf.prompt_after_s == row->prompt_after_s);
 	}
 }
