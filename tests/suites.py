@@ -194,12 +194,14 @@ def run_runner(path, *arguments):
 def cloud():
     total = run_runner(TESTS / "cloud/run")
     folder = build_directory("plain")
-    built = list(lines_of(["/usr/bin/ninja", "-C", folder, "agent/program/vmcrypt-keyfetch", "tests/cloud/keyclient"]))
+    built = list(lines_of(["/usr/bin/ninja", "-C", folder, "agent/program/vmcrypt-keyfetch", "tests/cloud/keyclient",
+                           "tests/cloud/memlock.so"]))
     if lines_of.status:
         print("\n".join(built[-BUILD_TAIL_LINES:]))
         total.failed += 1
         return total
     total.add(run_runner(TESTS / "cloud/keyfetch-test.py", folder))
+    total.add(run_runner(TESTS / "cloud/keyfetch-listen-test.py", folder))
     return total
 
 

@@ -5,7 +5,11 @@
  * (key/protocol.h), asks the vault (vault/vault.h), answers, exits: whatever copies the libraries
  * have made of secrets go with the process. Only root may ask. Touches no files.
  */
+#include "program/keyfetch.h"
+
 #include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "key/client.h"
 #include "key/protocol.h"
 #include "key/url.h"
 #include "vault/vault.h"
@@ -323,23 +328,59 @@ static int serve(int fd)
 	return 0;
 }
 
-int main(void)
+static int serve_connection(void)
 {
 	int r;
 
-	log_set_from_environment();
 	r = secret_process_harden();
-	if (r < 0) {
-		(void)log_error_errno(r, "Key service: cannot lock memory: %m");
-		return EXIT_FAILURE;
-	}
+	if (r < 0)
+		return log_error_errno(r, "Key service: cannot lock memory: %m");
 	r = check_peer(CONNECTION_FD);
 	if (r == 0)
 		r = bound_io(CONNECTION_FD);
-	if (r < 0) {
-		(void)log_error_errno(r,
-				      "Key service: standard input is no connection of root: %m");
+	if (r < 0)
+		return log_error_errno(r,
+				       "Key service: standard input is no connection of root: %m");
+	return serve(CONNECTION_FD);
+}
+
+static void say_usage(FILE *stream)
+{
+	(void)fprintf(stream,
+		      "vmcrypt-keyfetch               answers the batch on standard input\n"
+		      "vmcrypt-keyfetch --listen[=PATH]\n"
+		      "                               answers each connection to %s, or PATH\n",
+		      KEY_SOCKET_PATH);
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "listen", optional_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *path = NULL;
+	int option, r;
+
+	log_set_from_environment();
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'l':
+			path = optarg ? optarg : KEY_SOCKET_PATH;
+			break;
+		case 'h':
+			say_usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			say_usage(stderr);
+			return EXIT_FAILURE;
+		}
+	}
+	if (optind < argc) {
+		say_usage(stderr);
 		return EXIT_FAILURE;
 	}
-	return serve(CONNECTION_FD) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	r = path ? keyfetch_listen(path) : serve_connection();
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
