@@ -88,7 +88,6 @@ static int set_limits(void)
 		if (setrlimit(limits[i].resource, &limit) < 0)
 			return -errno;
 	}
-	(void)umask(0077);
 	return 0;
 }
 
@@ -108,7 +107,10 @@ static int open_socket(struct listener *listener)
 	folder = strndup(listener->path, (size_t)(slash - listener->path));
 	if (!folder)
 		return -ENOMEM;
+	/* the folder is for everybody, and stays when this is the running system's */
+	(void)umask(0022);
 	r = directory_make(folder, 0755);
+	(void)umask(0077);
 	if (r < 0)
 		return r;
 	if (unlink(listener->path) < 0 && errno != ENOENT)
