@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/cmdline.h"
+#include "test.h"
+#include "tree.h"
+
+#define UUID "0a1b2c3d-0000-4000-8000-000000000001"
+#define ROOT "root=UUID=" UUID
+
+static void test_root_of(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *arguments, *root;
+	} rows[] = {
+		{ "one",                "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro\n", "/dev/sda1" },
+		{ "the last wins",      "root=/dev/sda1 ro root=UUID=1-2 quiet", "UUID=1-2" },
+		{ "none",               "ro quiet",                    NULL },
+		{ "nothing",            "",                            NULL },
+		{ "like it",            "nfsroot=x rootflags=y rd.root=z", NULL },
+		{ "in quotes",          "root=\"LABEL=my root\" ro",   "LABEL=my root" },
+		{ "inside quotes",      "x=\"a root=b c\" ro",         NULL },
+		{ "init's own",         "root=a -- root=b",            "a" },
+		{ "empty",              "root=",                       "" },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *root = NULL, *path = scratch_path(state, "cmdline"),
+				      *read = NULL;
+
+		assert_row(rows[i].name, cmdline_root_of(rows[i].arguments,
+							 strlen(rows[i].arguments), &root) == 0);
+		assert_row(rows[i].name,
+			   rows[i].root ? root && strcmp(root, rows[i].root) == 0 : !root);
+		write_file(path, rows[i].arguments, 0644);
+		assert_row(rows[i].name, cmdline_find_root(path, &read) == 0);
+		assert_row(rows[i].name,
+			   rows[i].root ? read && strcmp(read, rows[i].root) == 0 : !read);
+	}
+}
+
+/* what a root= is added to; NULL = not, and the same text comes back */
+static void test_texts(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *key, *before, *after;
+	} rows[] = {
+		{ "RHEL's LVM",          "options", "title x\nversion 5\noptions root=/dev/mapper/rootvg-rootlv ro $tuned_params\ngrub_class k\n", "title x\nversion 5\noptions root=/dev/mapper/rootvg-rootlv ro $tuned_params " ROOT "\ngrub_class k\n" },
+		{ "RHEL 8's variable",   "options", "options $kernelopts $tuned_params\n", "options $kernelopts $tuned_params " ROOT "\n" },
+		{ "blanks at the end",   "options", "options root=/dev/sda ro \t\n",       "options root=/dev/sda ro " ROOT " \t\n" },
+		{ "no last newline",     "options", "options root=/dev/sda ro",            "options root=/dev/sda ro " ROOT },
+		{ "two lines",           "options", "options root=/dev/sda\noptions ro\ninitrd /i\n", "options root=/dev/sda\noptions ro " ROOT "\ninitrd /i\n" },
+		{ "another UUID",        "options", "options root=UUID=1-2 ro\n",          "options root=UUID=1-2 ro " ROOT "\n" },
+		{ "ours first",          "options", "options " ROOT " ro root=/dev/sda\n", "options " ROOT " ro root=/dev/sda " ROOT "\n" },
+		{ "/etc/kernel/cmdline", NULL,      "# mine\nroot=/dev/sda ro\n",          "# mine\nroot=/dev/sda ro " ROOT "\n" },
+		{ "CRLF",                NULL,      "root=/dev/sda ro\r\n",                "root=/dev/sda ro " ROOT "\r\n" },
+
+		{ "says so already",     "options", "options " ROOT " ro $tuned_params\n", NULL },
+		{ "in capitals",         "options", "options root=UUID=0A1B2C3D-0000-4000-8000-000000000001 ro\n", NULL },
+		{ "behind a variable",   "options", "options $tuned_params " ROOT "\n",    NULL },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *after = NULL, *again = NULL, *back = NULL, *own = NULL;
+		const char *expected = rows[i].after ? rows[i].after : rows[i].before;
+
+		assert_row(rows[i].name,
+			   cmdline_add_root(rows[i].before, rows[i].key, UUID, &after) == 0);
+		if (strcmp(after, expected) != 0)
+			fail_msg("%s: %s", rows[i].name, after);
+		assert_row(rows[i].name, cmdline_add_root(after, rows[i].key, UUID, &again) == 0);
+		assert_row(rows[i].name, strcmp(again, after) == 0);
+		assert_row(rows[i].name, cmdline_remove_root(after, rows[i].key, UUID, &back) == 0);
+		if (strcmp(back, rows[i].before) != 0)
+			fail_msg("%s: back: %s", rows[i].name, back);
+		/* what was there before us stays */
+		if (strcmp(rows[i].name, "ours first") == 0)
+			continue;
+		assert_row(rows[i].name,
+			   cmdline_remove_root(rows[i].before, rows[i].key, UUID, &own) == 0);
+		assert_row(rows[i].name, strcmp(own, rows[i].before) == 0);
+	}
+}
+
+static void test_texts_without_a_root(void **state)
+{
+	_cleanup_(freep) char *text = NULL, *back = NULL;
+
+	assert_int_equal(cmdline_add_root("title x\n", "options", UUID, &text),
+			 CMDLINE_E_OTHER_ROOT);
+	assert_int_equal(cmdline_add_root("options quiet\n", "options", UUID, &text),
+			 CMDLINE_E_OTHER_ROOT);
+	assert_int_equal(cmdline_add_root("", NULL, UUID, &text), CMDLINE_E_OTHER_ROOT);
+	/* others have added something behind ours since */
+	assert_int_equal(cmdline_remove_root("options root=/dev/sda ro " ROOT " quiet\n", "options",
+					     UUID, &back),
+			 0);
+	assert_string_equal(back, "options root=/dev/sda ro quiet\n");
+}
+
+/* as grub-mkconfig, with the root's name that Debian's cloud images have; in a root of its own */
+static void put_grub(void **state, const char *name)
+{
+	_cleanup_(freep) char *script = NULL;
+
+	assert_true(
+		asprintf(
+			&script,
+			"#!/bin/sh\n"
+			"GRUB_FORCE_PARTUUID=2\n"
+			". %s/etc/default/grub\n"
+			"for f in %s/etc/default/grub.d/*.cfg; do [ ! -e $f ] || . $f; done\n"
+			"{ echo \"### BEGIN /etc/grub.d/10_linux ###\"\n"
+			"  echo \"	linux /vmlinuz-6.1 root=PARTUUID=1 ro $GRUB_CMDLINE_LINUX\"\n"
+			"  [ -z \"$GRUB_FORCE_PARTUUID\" ] || "
+			"echo \"	linux /vmlinuz-6.1 root=PARTUUID=1 panic=-1\"\n"
+			"  echo \"### BEGIN /etc/grub.d/30_os-prober ###\"\n"
+			"  echo \"	linux /vmlinuz-other root=/dev/sdz\"\n"
+			"  echo \"### END /etc/grub.d/30_os-prober ###\"\n"
+			"  echo \"	linux16 /memtest86\"\n"
+			"} >$2\n",
+			(const char *)*state, (const char *)*state) > 0);
+	put(state, name, script, 0755);
+}
+
+#define MENU_BEFORE                                                                                \
+	"### BEGIN /etc/grub.d/10_linux ###\n"                                                     \
+	"	linux /vmlinuz-6.1 root=PARTUUID=1 ro quiet\n"                                           \
+	"	linux /vmlinuz-6.1 root=PARTUUID=1 panic=-1\n" MENU_END
+#define MENU_AFTER                                                                                 \
+	"### BEGIN /etc/grub.d/10_linux ###\n"                                                     \
+	"	linux /vmlinuz-6.1 root=PARTUUID=1 ro quiet " ROOT "\n" MENU_END
+#define MENU_END                                                                                   \
+	"### BEGIN /etc/grub.d/30_os-prober ###\n"                                                 \
+	"	linux /vmlinuz-other root=/dev/sdz\n"                                                    \
+	"### END /etc/grub.d/30_os-prober ###\n"                                                   \
+	"	linux16 /memtest86\n"
+
+static void test_grub_of_debian(void **state)
+{
+	_cleanup_(freep) char *before = NULL, *set = NULL, *after = NULL, *reset = NULL;
+	_cleanup_(freep) char *menu = scratch_path(state, "boot/grub/grub.cfg");
+	struct stat status;
+
+	put(state, "etc/default/grub", "GRUB_CMDLINE_LINUX=quiet", 0644);
+	put(state, "usr/sbin/update-grub", "", 0755);
+	put_grub(state, "usr/sbin/grub-mkconfig");
+	put(state, "boot/grub/grub.cfg", MENU_BEFORE, 0600);
+
+	assert_int_equal(cmdline_check_root(*state, UUID, &before), CMDLINE_E_OTHER_ROOT);
+	assert_non_null(strstr(before, "line 2 says root=PARTUUID=1"));
+	assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
+	assert_null(set);
+	assert_int_equal(cmdline_check_root(*state, UUID, &after), 0);
+	assert_content(state, "boot/grub/grub.cfg", MENU_AFTER);
+	assert_int_equal(stat(menu, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	/* once more */
+	assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
+	assert_content(state, "boot/grub/grub.cfg", MENU_AFTER);
+
+	assert_int_equal(cmdline_reset_root(*state, UUID, &reset), 0);
+	assert_content(state, "boot/grub/grub.cfg", MENU_BEFORE);
+	assert_content(state, "etc/default/grub.d/90-vmcrypt.cfg", NULL);
+	assert_content(state, "etc/default/grub", "GRUB_CMDLINE_LINUX=quiet");
+}
+
+static void test_grub_without_drop_ins(void **state)
+{
+	_cleanup_(freep) char *set = NULL, *reset = NULL;
+
+	for (int i = 0; i < 2; i++) {
+		const char *defaults =
+			i == 0 ? "GRUB_CMDLINE_LINUX=quiet" : "GRUB_CMDLINE_LINUX=quiet\n";
+
+		put(state, "etc/default/grub", defaults, 0644);
+		put_grub(state, "usr/sbin/grub2-mkconfig");
+		put(state, "boot/grub2/grub.cfg", MENU_BEFORE, 0644);
+		assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
+		assert_content(state, "boot/grub2/grub.cfg", MENU_AFTER);
+		assert_int_equal(cmdline_reset_root(*state, UUID, &reset), 0);
+		assert_content(state, "boot/grub2/grub.cfg", MENU_BEFORE);
+		assert_content(state, "etc/default/grub", defaults);
+	}
+}
+
+/* a failed change leaves no trace */
+static void test_grub_that_does_not_listen(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *tool;
+		int r;
+		const char *detail;
+	} rows[] = {
+		{ "fails",        "#!/bin/sh\necho no root here; exit 3\n",                 CMDLINE_E_FAILED,     "no root here" },
+		{ "does not care", "#!/bin/sh\necho linux /vmlinuz-1 root=/dev/sdz >$2\n",  CMDLINE_E_OTHER_ROOT, "root=/dev/sdz" },
+		{ "writes none",  "#!/bin/sh\n>$2\n",                                       CMDLINE_E_OTHER_ROOT, "starts no kernel" },
+	};
+	/* clang-format on */
+	static const char menu[] = "linux /vmlinuz-1 root=/dev/sda\n";
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *detail = NULL, *folder = scratch_path(state, "boot/grub");
+
+		put(state, "etc/default/grub", "", 0644);
+		put(state, "usr/sbin/update-grub", "", 0755);
+		put(state, "usr/sbin/grub-mkconfig", rows[i].tool, 0755);
+		put(state, "boot/grub/grub.cfg", menu, 0644);
+		assert_row(rows[i].name, cmdline_set_root(*state, UUID, &detail) == rows[i].r);
+		assert_row(rows[i].name, detail && strstr(detail, rows[i].detail));
+		assert_content(state, "etc/default/grub.d/90-vmcrypt.cfg", NULL);
+		assert_int_equal(count_entries(folder), 1);
+		if (rows[i].r == CMDLINE_E_FAILED)
+			assert_content(state, "boot/grub/grub.cfg", menu);
+	}
+}
+
+static void test_entries(void **state)
+{
+	static const char first[] = "title a\nlinux /vmlinuz-5\ninitrd /i\noptions "
+				    "root=/dev/mapper/vg-root ro $tuned_params\n",
+			  second[] = "title b\nlinux /vmlinuz-6\noptions " ROOT " ro\n",
+			  menu[] = "insmod blscfg\nblscfg\n",
+			  kernel[] = "root=/dev/mapper/vg-root ro\n";
+	_cleanup_(freep) char *detail = NULL, *set = NULL, *after = NULL, *reset = NULL;
+
+	put(state, "boot/loader/entries/m-5.conf", first, 0644);
+	put(state, "boot/loader/entries/m-6.conf", second, 0644);
+	put(state, "boot/loader/entries/old.conf~", "options root=x\n", 0644);
+	put(state, "boot/grub2/grub.cfg", menu, 0644);
+	put(state, "etc/default/grub", "GRUB_ENABLE_BLSCFG=true\n", 0644);
+	put(state, "etc/kernel/cmdline", kernel, 0644);
+	put(state, "usr/sbin/grub2-mkconfig", "#!/bin/sh\nexit 1\n", 0755);
+
+	assert_int_equal(cmdline_check_root(*state, UUID, &detail), CMDLINE_E_OTHER_ROOT);
+	assert_non_null(strstr(detail, "m-5.conf says root=/dev/mapper/vg-root"));
+	assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
+	assert_int_equal(cmdline_check_root(*state, UUID, &after), 0);
+	assert_content(state, "boot/loader/entries/m-5.conf",
+		       "title a\nlinux /vmlinuz-5\ninitrd /i\noptions root=/dev/mapper/vg-root ro "
+		       "$tuned_params " ROOT "\n");
+	assert_content(state, "boot/loader/entries/m-6.conf", second);
+	assert_content(state, "etc/kernel/cmdline", "root=/dev/mapper/vg-root ro " ROOT "\n");
+	assert_int_equal(cmdline_reset_root(*state, UUID, &reset), 0);
+	assert_content(state, "boot/loader/entries/m-5.conf", first);
+	assert_content(state, "boot/loader/entries/m-6.conf", second);
+	assert_content(state, "boot/loader/entries/old.conf~", "options root=x\n");
+	assert_content(state, "etc/kernel/cmdline", kernel);
+	assert_content(state, "etc/default/grub", "GRUB_ENABLE_BLSCFG=true\n");
+	assert_content(state, "boot/grub2/grub.cfg", menu);
+}
+
+static void test_no_loader(void **state)
+{
+	_cleanup_(freep) char *detail = NULL;
+
+	assert_int_equal(cmdline_set_root(*state, UUID, &detail), CMDLINE_E_NO_LOADER);
+	assert_int_equal(cmdline_reset_root(*state, UUID, &detail), CMDLINE_E_NO_LOADER);
+	assert_int_equal(cmdline_set_root(*state, "x\" y", &detail), -EINVAL);
+	assert_int_equal(cmdline_set_root(*state, "", &detail), -EINVAL);
+	assert_int_equal(count_entries(*state), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_root_of, scratch_make, scratch_remove),
+		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_texts_without_a_root),
+		cmocka_unit_test_setup_teardown(test_grub_of_debian, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_grub_without_drop_ins, scratch_make,
+						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_grub_that_does_not_listen, scratch_make,
+						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_entries, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_no_loader, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
