@@ -136,24 +136,39 @@ struct roots {
 	bool is_ours;     /* the last one */
 	bool has_other;   /* one before it, or a variable that may hold one */
 	struct word ours; /* the last one that is by UUID */
-	const char *end;  /* of the last line with arguments; NULL when there is none */
+	const char *end;  /* of the last argument; NULL when there is none */
+	bool is_closed;   /* by "--" */
+	bool has_lone_quote;
 };
+
+static bool has_lone_quote(const struct word *word)
+{
+	bool is_odd = false;
+
+	for (size_t i = 0; i < word->size; i++)
+		is_odd ^= word->at[i] == '"';
+	return is_odd;
+}
 
 static struct roots find_roots(const char *text, const char *key, const char *uuid)
 {
 	struct table_line line = { 0 };
 	struct roots roots = { 0 };
 
-	for (const char *at = text; table_next(&at, &line);) {
+	for (const char *at = text; !roots.is_closed && table_next(&at, &line);) {
 		struct word arguments = arguments_of(&line, key), word;
 		const char *from = arguments.at;
 
 		if (!from)
 			continue;
-		roots.end = from + arguments.size;
-		while (roots.end > from && strchr(" \t\r", roots.end[-1]))
-			roots.end--;
 		while (next_word(&from, arguments.at + arguments.size, &word)) {
+			/* what follows is for init; what would follow a lone quote is part of it */
+			if (word.size == 2 && memcmp(word.at, "--", 2) == 0) {
+				roots.is_closed = true;
+				break;
+			}
+			roots.has_lone_quote |= has_lone_quote(&word);
+			roots.end = word.at + word.size;
 			if (is_root_by(&word, uuid)) {
 				roots.has_other |= roots.ours.at != NULL;
 				roots.ours = word;
@@ -176,7 +191,8 @@ static struct roots find_roots(const char *text, const char *key, const char *uu
  * @uuid: of the root's filesystem
  * @ret:  the new text, equal to @text when its root is that already; owned by the caller
  *
- * Return: 0, CMDLINE_E_OTHER_ROOT (it has no arguments at all) or -ENOMEM.
+ * Return: 0, CMDLINE_E_OTHER_ROOT (it names none, or has a quote without its pair) or
+ * -ENOMEM.
  */
 int cmdline_add_root(const char *text, const char *key, const char *uuid, char **ret)
 {
@@ -184,7 +200,7 @@ int cmdline_add_root(const char *text, const char *key, const char *uuid, char *
 
 	if (roots.is_ours)
 		return text_copy(text, ret);
-	if (!roots.end || !roots.has_other)
+	if (!roots.end || !roots.has_other || roots.has_lone_quote)
 		return CMDLINE_E_OTHER_ROOT;
 	return text_format(ret, "%.*s root=UUID=%s%s", (int)(roots.end - text), text, uuid,
 			   roots.end);

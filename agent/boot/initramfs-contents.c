@@ -33,6 +33,7 @@ static const struct {
 	{ "vmcrypt-unlock",   ALWAYS, { "lib/vmcrypt/vmcrypt-unlock" } },
 	{ "vmcrypt-worker",   ALWAYS, { "lib/vmcrypt/vmcrypt-worker" } },
 	{ "what starts them at boot", ALWAYS, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service" } },
+	{ "61-vmcrypt.rules of udev",    ALWAYS, { "lib/udev/rules.d/61-vmcrypt.rules" } },
 	{ "certificates of authorities", ALWAYS, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
 	{ "e2fsck",           IF_EXT, { "sbin/e2fsck", "bin/e2fsck" } },
 	{ "resize2fs",        IF_EXT, { "sbin/resize2fs", "bin/resize2fs" } },

@@ -54,6 +54,7 @@ static void test_texts(void **state)
 		{ "another UUID",        "options", "options root=UUID=1-2 ro\n",          "options root=UUID=1-2 ro " ROOT "\n" },
 		{ "ours first",          "options", "options " ROOT " ro root=/dev/sda\n", "options " ROOT " ro root=/dev/sda " ROOT "\n" },
 		{ "/etc/kernel/cmdline", NULL,      "# mine\nroot=/dev/sda ro\n",          "# mine\nroot=/dev/sda ro " ROOT "\n" },
+		{ "init's own",          NULL,      "root=/dev/sda ro -- x root=y\n",       "root=/dev/sda ro " ROOT " -- x root=y\n" },
 		{ "CRLF",                NULL,      "root=/dev/sda ro\r\n",                "root=/dev/sda ro " ROOT "\r\n" },
 
 		{ "says so already",     "options", "options " ROOT " ro $tuned_params\n", NULL },
@@ -91,6 +92,8 @@ static void test_texts_without_a_root(void **state)
 	assert_int_equal(cmdline_add_root("title x\n", "options", UUID, &text),
 			 CMDLINE_E_OTHER_ROOT);
 	assert_int_equal(cmdline_add_root("options quiet\n", "options", UUID, &text),
+			 CMDLINE_E_OTHER_ROOT);
+	assert_int_equal(cmdline_add_root("root=/dev/sda x=\"a b\n", NULL, UUID, &text),
 			 CMDLINE_E_OTHER_ROOT);
 	assert_int_equal(cmdline_add_root("", NULL, UUID, &text), CMDLINE_E_OTHER_ROOT);
 	/* others have added something behind ours since */
