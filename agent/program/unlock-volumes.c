@@ -19,6 +19,9 @@
 #define CRYPTTAB       "/etc/crypttab"
 #define MAPPING_PREFIX "vmcrypt-"
 #define DEVICES_MAX    4096 /* names looked at below /sys/class/block */
+#define HEADERS        "/boot/vmcrypt/headers"
+#define HEADER_SUFFIX  ".luks" /* under other names lie headers that nothing depends on yet */
+#define HEADERS_MAX    256     /* names looked at there */
 
 #define UUID_MAX_BYTES 4096 /* a page of sysfs */
 
@@ -47,6 +50,7 @@ static void volume_clear(struct unlock_volume *volume)
 	free(volume->mapping);
 	free(volume->source);
 	free(volume->header_file);
+	free(volume->header_uuid);
 	free(volume->device);
 	free(volume->reason);
 	header_info_free(volume->header);
@@ -58,6 +62,16 @@ void unlock_volumes_clear(struct unlock_volumes *volumes)
 		volume_clear(&volumes->volumes[i]);
 	free(volumes->volumes);
 	*volumes = (struct unlock_volumes){ 0 };
+}
+
+/** unlock_volumes_count() - how many are in this state? */
+unsigned unlock_volumes_count(const struct unlock_volumes *volumes, enum unlock_state state)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < volumes->n; i++)
+		n += volumes->volumes[i].state == state;
+	return n;
 }
 
 time_t unlock_now_s(void)
@@ -80,11 +94,11 @@ void unlock_volume_say(struct unlock_volume *volume, enum unlock_state state, co
 	if (vasprintf(&reason, format, arguments) >= 0)
 		volume->reason = reason;
 	va_end(arguments);
+	volume->is_new_reason = !before || !volume->reason || strcmp(before, volume->reason) != 0;
 	/* a device that is not there is not there each second: said once */
-	volume->is_news |= state != UNLOCK_MISSING || !before || !volume->reason ||
-			   strcmp(before, volume->reason) != 0;
+	volume->is_news |= state != UNLOCK_MISSING || volume->is_new_reason;
 	volume->state = state;
-	volume->rests_until = state == UNLOCK_REFUSED ? unlock_now_s() + UNLOCK_REST_S : 0;
+	volume->rests_until = state == UNLOCK_REFUSED ? unlock_now_s() + volume->rest_s : 0;
 }
 
 static int add_find(struct finds *finds, const char *name)
@@ -214,6 +228,7 @@ static int add_volume(struct unlock_volumes *volumes, const char *mapping, const
 		.mapping = strdup(mapping),
 		.source = strdup(source),
 		.header_file = header_file ? strdup(header_file) : NULL,
+		.rest_s = volumes->rest_s,
 	};
 	struct unlock_volume *larger;
 
@@ -296,6 +311,74 @@ static void look_at_attached(struct unlock_volume *volume, struct finds *finds)
 	volume->state = volume->device ? UNLOCK_LOCKED : UNLOCK_MISSING;
 }
 
+/* Of several, that with the header that the root is known to have: others are copies of it. */
+static struct found *find_root(struct finds *finds, const struct unlock_volume *volume)
+{
+	struct found *found = NULL;
+
+	for (size_t i = 0; i < finds->n; i++) {
+		const struct header_info *header = finds->finds[i].header;
+
+		if (!header || strcmp(header->token->mapping, volume->mapping) != 0)
+			continue;
+		if (!found ||
+		    (volume->header_uuid && strcasecmp(header->uuid, volume->header_uuid) == 0))
+			found = &finds->finds[i];
+	}
+	return found;
+}
+
+/* The backing device that a detached header names. */
+static int token_device(const char *header_file, char **ret_mapping, char **ret_device)
+{
+	_cleanup_(header_info_freep) struct header_info *header = NULL;
+	int r;
+
+	/* what the segments say of the device has no meaning then, and is not looked at */
+	r = header_read(header_file, header_file, &header);
+	if (r != 0 || !header->token || !header->token->device)
+		return r < 0 ? r : -ENOENT;
+	*ret_device = steal(header->token->device);
+	if (ret_mapping)
+		*ret_mapping = steal(header->token->mapping);
+	return 0;
+}
+
+/*
+ * The file, once it is there, is the header. Where it is not, a header at the head of the device is
+ * a whole one: the way back wipes its signature before it moves the first byte.
+ */
+static void look_at_root(struct unlock_volume *volume, struct finds *finds)
+{
+	struct found *found;
+
+	if (volume->header_file && access(volume->header_file, F_OK) == 0) {
+		if (!volume->source[0]) {
+			free(steal(volume->source));
+			if (token_device(volume->header_file, NULL, &volume->source) < 0)
+				volume->source = strdup("");
+		}
+		if (volume->source)
+			look_at_detached(volume);
+		return;
+	}
+	found = find_root(finds, volume);
+	if (!found) {
+		if (volume->header_file)
+			unlock_volume_say(volume, UNLOCK_MISSING,
+					  "its header %s is not there; put it, or a backup of it, "
+					  "in that place on the volume of /boot",
+					  volume->header_file);
+		else
+			unlock_volume_say(volume, UNLOCK_MISSING,
+					  "no device with its header is there");
+		return;
+	}
+	volume->device = strdup(found->device);
+	volume->header = steal(found->header);
+	volume->state = volume->device ? UNLOCK_LOCKED : UNLOCK_MISSING;
+}
+
 static void look(struct unlock_volume *volume, struct finds *finds)
 {
 	bool is_active;
@@ -306,7 +389,10 @@ static void look(struct unlock_volume *volume, struct finds *finds)
 		free(volume->device);
 		volume->device = NULL;
 		volume->header = header_info_free(volume->header);
-		if (volume->header_file)
+		volume->is_past_keys = false;
+		if (volume->is_root)
+			look_at_root(volume, finds);
+		else if (volume->header_file)
 			look_at_detached(volume);
 		else
 			look_at_attached(volume, finds);
@@ -364,4 +450,94 @@ int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], siz
 		look(&volumes->volumes[volumes->n - 1], &finds);
 	}
 	return 0;
+}
+
+static int add_header_file(struct unlock_volumes *volumes, const char *path)
+{
+	_cleanup_(freep) char *mapping = NULL, *device = NULL;
+	int r;
+
+	r = token_device(path, &mapping, &device);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	return find_volume(volumes, mapping) ? 0 : add_volume(volumes, mapping, device, path);
+}
+
+/* Detached headers of data volumes. The device is named by those that have always been detached;
+ * for a volume on its way back it stands in crypttab, which is not to be had here. */
+static int add_header_files(struct unlock_volumes *volumes)
+{
+	_cleanup_(closedirp) DIR *folder = opendir(HEADERS);
+	struct dirent *entry;
+	unsigned n = 0;
+	int r = 0;
+
+	while (folder && r == 0 && (entry = readdir(folder)) && n++ < HEADERS_MAX) {
+		_cleanup_(freep) char *path = NULL;
+		size_t size = strlen(entry->d_name), suffix = strlen(HEADER_SUFFIX);
+
+		if (size <= suffix || strcmp(entry->d_name + size - suffix, HEADER_SUFFIX) != 0)
+			continue;
+		r = text_format(&path, HEADERS "/%s", entry->d_name);
+		if (r == 0)
+			r = add_header_file(volumes, path);
+	}
+	return r;
+}
+
+static int add_root(struct unlock_volumes *volumes, const struct initramfs_conf *conf)
+{
+	struct unlock_volume *root;
+	int r;
+
+	if (!conf->mapping || volumes->n > 0)
+		return 0;
+	r = add_volume(volumes, conf->mapping, conf->device ? conf->device : "", conf->header);
+	if (r < 0)
+		return r;
+	root = &volumes->volumes[0];
+	root->is_root = true;
+	return text_copy(conf->header_uuid, &root->header_uuid);
+}
+
+static int add_finds(struct unlock_volumes *volumes, struct finds *finds)
+{
+	int r;
+
+	for (size_t i = 0; i < finds->n; i++) {
+		const struct header_info *header = finds->finds[i].header;
+
+		if (!header || find_volume(volumes, header->token->mapping))
+			continue;
+		r = add_volume(volumes, header->token->mapping, finds->finds[i].device, NULL);
+		if (r < 0)
+			return r;
+		look(&volumes->volumes[volumes->n - 1], finds);
+	}
+	return 0;
+}
+
+/**
+ * unlock_volumes_find_early() - the same in the initramfs, where there is no crypttab
+ * @conf: names the root, which is then the first of @volumes; without a mapping there is none
+ *
+ * Beside the root, all that is found by its header.
+ *
+ * Return: 0 or -errno.
+ */
+int unlock_volumes_find_early(struct unlock_volumes *volumes, const struct initramfs_conf *conf)
+{
+	_cleanup_(finds_clear) struct finds finds = { 0 };
+	int r;
+
+	r = scan(&finds);
+	if (r == 0)
+		r = add_root(volumes, conf);
+	if (r == 0)
+		r = add_header_files(volumes);
+	for (size_t i = 0; i < volumes->n; i++)
+		look(&volumes->volumes[i], &finds);
+	if (r == 0)
+		r = add_finds(volumes, &finds);
+	return r == -ENOBUFS ? 0 : r; /* the root is among them; the rest has time */
 }

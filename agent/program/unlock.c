@@ -20,14 +20,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/notify.h"
-#include "volume/mapping.h"
 
-#define WAIT_DEFAULT_S   60
-#define WAIT_MAX_S       86400
-#define FETCH_TIMEOUT_MS 30000
-#define DEVICE_WAIT_S    10 /* a disk that comes later than this is not about to come */
-#define BACKOFF_MAX_S    30
-#define MOUNT_WAIT_S     10
+#define WAIT_DEFAULT_S 60
+#define WAIT_MAX_S     86400
+#define DEVICE_WAIT_S  10 /* a disk that comes later than this is not about to come */
+#define BACKOFF_MAX_S  30
+#define MOUNT_WAIT_S   10
 
 struct unlock {
 	struct unlock_volumes volumes;
@@ -35,167 +33,12 @@ struct unlock {
 	size_t n_names;
 	unsigned wait_s, attempt;
 	time_t began;
-	bool is_ready;
+	bool is_ready, is_initramfs;
 };
 
 static void sleep_s(unsigned seconds)
 {
 	(void)poll(NULL, 0, (int)seconds * 1000);
-}
-
-static unsigned count(const struct unlock *unlock, enum unlock_state state)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < unlock->volumes.n; i++)
-		n += unlock->volumes.volumes[i].state == state;
-	return n;
-}
-
-static void open_with(struct unlock_volume *volume, const struct key_result *result)
-{
-	int r;
-
-	r = mapping_open(volume->device, volume->header_file, volume->mapping, result->passphrase);
-	switch (r) {
-	case 0:
-		volume->state = UNLOCK_OPEN;
-		log_notice("Volume %s: unlocked.", volume->mapping);
-		break;
-	case HEADER_E_PLAIN:
-		volume->state = UNLOCK_OPEN;
-		log_notice("Volume %s: is decrypted, device %s itself is used.", volume->mapping,
-			   volume->device);
-		break;
-	case HEADER_E_PASSPHRASE:
-		unlock_volume_say(volume, UNLOCK_REFUSED,
-				  "its key was fetched, but opens no keyslot; open it with its "
-				  "recovery key: cryptsetup open %s %s",
-				  volume->device, volume->mapping);
-		break;
-	case HEADER_E_TORN:
-		unlock_volume_say(
-			volume, UNLOCK_REFUSED,
-			"its last step was cut twice; the backup of its header from before "
-			"the conversion ends it: cryptsetup luksHeaderRestore %s "
-			"--header-backup-file FILE",
-			volume->header_file ? volume->header_file : volume->device);
-		break;
-	case HEADER_E_BUSY:
-		unlock_volume_say(volume, UNLOCK_REFUSED,
-				  "device %s is in use by something else; find it with lsblk",
-				  volume->device);
-		break;
-	default:
-		unlock_volume_say(volume, UNLOCK_REFUSED, "device %s cannot be opened: %s",
-				  volume->device, r < 0 ? strerror(-r) : "its header is damaged");
-		break;
-	}
-}
-
-static const char *remedy(int condition)
-{
-	switch (condition) {
-	case KEY_E_DENIED:
-		return "let the machine's identity read it";
-	case KEY_E_GONE:
-		return "recover the deleted key in its vault, or open the volume with its recovery "
-		       "key";
-	case KEY_E_DISABLED:
-		return "enable the key in its vault";
-	case KEY_E_CONFIG:
-		return "give the machine the identity that its key asks for";
-	case KEY_E_CORRUPT:
-		return "restore the version of the key that the volume was encrypted with, or open "
-		       "it with its recovery key";
-	default:
-		return "see the message before";
-	}
-}
-
-static void use_result(struct unlock_volume *volume, const struct key_result *result)
-{
-	const char *message =
-		result->message ? result->message : key_condition_to_string(result->condition);
-
-	if (result->condition == 0)
-		open_with(volume, result);
-	else if (result->condition == KEY_E_UNREACHABLE)
-		unlock_volume_say(volume, UNLOCK_WAITS, "%s", message);
-	else if (volume->state != UNLOCK_WAITS) /* another of its keys may still come */
-		unlock_volume_say(volume, UNLOCK_REFUSED, "%s (%s)", message,
-				  remedy(result->condition));
-}
-
-/* Ask for the keys of all locked volumes at once, and open them. */
-static void fetch_and_open(struct unlock *unlock)
-{
-	struct key_reference *references[KEY_BATCH_MAX];
-	struct unlock_volume *owners[KEY_BATCH_MAX];
-	struct key_result results[KEY_BATCH_MAX] = { 0 };
-	size_t n = 0;
-	int r;
-
-	/* the first key of each before the second of any, should there be more than a batch takes
-	 */
-	for (size_t rank = 0; rank < KEY_BATCH_MAX; rank++) {
-		for (size_t i = 0; i < unlock->volumes.n && n < KEY_BATCH_MAX; i++) {
-			struct unlock_volume *volume = &unlock->volumes.volumes[i];
-
-			if (volume->state != UNLOCK_LOCKED || rank >= volume->header->n_tokens)
-				continue;
-			r = key_reference_from_json(volume->header->tokens[rank]->reference,
-						    &references[n]);
-			if (r == 0)
-				owners[n++] = volume;
-			else
-				unlock_volume_say(volume, UNLOCK_REFUSED,
-						  "its token cannot be understood (use a recovery "
-						  "key)");
-		}
-	}
-	if (n == 0)
-		return;
-	r = key_fetch((const struct key_reference *const *)references, n, FETCH_TIMEOUT_MS,
-		      results);
-	for (size_t i = 0; i < n; i++) {
-		if (r < 0)
-			unlock_volume_say(owners[i], UNLOCK_WAITS,
-					  "the key service cannot be asked: %s", strerror(-r));
-		else if (owners[i]->state != UNLOCK_OPEN)
-			use_result(owners[i], &results[i]);
-		key_result_clear(&results[i]);
-		key_reference_free(references[i]);
-	}
-}
-
-static void report(struct unlock *unlock)
-{
-	for (size_t i = 0; i < unlock->volumes.n; i++) {
-		struct unlock_volume *volume = &unlock->volumes.volumes[i];
-		const char *reason = volume->reason ? volume->reason : "for want of memory";
-
-		if (!volume->is_news)
-			continue;
-		volume->is_news = false;
-		switch (volume->state) {
-		case UNLOCK_OPEN:
-		case UNLOCK_LOCKED:
-			break;
-		case UNLOCK_MISSING:
-			log_warning("Volume %s: attempt %u: %s.", volume->mapping, unlock->attempt,
-				    reason);
-			break;
-		case UNLOCK_WAITS:
-			log_warning("Volume %s: attempt %u: %s; trying again.", volume->mapping,
-				    unlock->attempt, reason);
-			break;
-		case UNLOCK_REFUSED:
-			log_error("Volume %s: attempt %u: %s; next try in %u minutes.",
-				  volume->mapping, unlock->attempt, reason, UNLOCK_REST_S / 60);
-			break;
-		}
-	}
 }
 
 static void start_mounts(struct unlock *unlock)
@@ -231,8 +74,10 @@ static bool may_still_come(const struct unlock *unlock)
 {
 	if (elapsed_s(unlock) >= unlock->wait_s)
 		return false;
-	return count(unlock, UNLOCK_WAITS) + count(unlock, UNLOCK_LOCKED) > 0 ||
-	       (count(unlock, UNLOCK_MISSING) > 0 && elapsed_s(unlock) < DEVICE_WAIT_S);
+	return unlock_volumes_count(&unlock->volumes, UNLOCK_WAITS) > 0 ||
+	       unlock_volumes_count(&unlock->volumes, UNLOCK_LOCKED) > 0 ||
+	       (unlock_volumes_count(&unlock->volumes, UNLOCK_MISSING) > 0 &&
+		elapsed_s(unlock) < DEVICE_WAIT_S);
 }
 
 static void let_boot_go_on(struct unlock *unlock)
@@ -240,8 +85,8 @@ static void let_boot_go_on(struct unlock *unlock)
 	char state[128];
 
 	(void)snprintf(state, sizeof(state), "%sSTATUS=%u of %zu volumes unlocked",
-		       unlock->is_ready ? "" : "READY=1\n", count(unlock, UNLOCK_OPEN),
-		       unlock->volumes.n);
+		       unlock->is_ready ? "" : "READY=1\n",
+		       unlock_volumes_count(&unlock->volumes, UNLOCK_OPEN), unlock->volumes.n);
 	if (notify_send(state) < 0)
 		log_debug("The service manager cannot be told.");
 	unlock->is_ready = true;
@@ -251,11 +96,11 @@ static unsigned pause_s(const struct unlock *unlock, unsigned backoff_s)
 {
 	unsigned pause = UNLOCK_REST_S;
 
-	if (count(unlock, UNLOCK_LOCKED) > 0) /* more than a batch takes */
+	if (unlock_volumes_count(&unlock->volumes, UNLOCK_LOCKED) > 0) /* more than a batch takes */
 		pause = 1;
-	else if (count(unlock, UNLOCK_WAITS) > 0)
+	else if (unlock_volumes_count(&unlock->volumes, UNLOCK_WAITS) > 0)
 		pause = backoff_s;
-	else if (count(unlock, UNLOCK_MISSING) > 0)
+	else if (unlock_volumes_count(&unlock->volumes, UNLOCK_MISSING) > 0)
 		pause = elapsed_s(unlock) < DEVICE_WAIT_S ? 1 : BACKOFF_MAX_S;
 	/* not asleep when the boot should go on */
 	if (!unlock->is_ready && elapsed_s(unlock) + pause > unlock->wait_s)
@@ -274,10 +119,10 @@ static int run(struct unlock *unlock)
 		r = unlock_volumes_find(&unlock->volumes, unlock->names, unlock->n_names);
 		if (r < 0)
 			return log_error_errno(r, "Volumes cannot be looked for: %m");
-		fetch_and_open(unlock);
-		report(unlock);
+		unlock_attempt_run(&unlock->volumes);
+		unlock_attempt_report(&unlock->volumes, unlock->attempt, true);
 		start_mounts(unlock);
-		if (count(unlock, UNLOCK_OPEN) == unlock->volumes.n) {
+		if (unlock_volumes_count(&unlock->volumes, UNLOCK_OPEN) == unlock->volumes.n) {
 			let_boot_go_on(unlock);
 			return 0;
 		}
@@ -292,10 +137,13 @@ static void usage(FILE *to)
 {
 	(void)fputs(
 		"vmcrypt-unlock [--all] [--wait SECONDS] [NAME…]\n"
+		"vmcrypt-unlock --initramfs\n"
 		"\n"
 		"Opens the machine's encrypted volumes: those named (as in /etc/crypttab), or all.\n"
 		"\n"
 		"  --all            all volumes of vmcrypt (as without a name)\n"
+		"  --initramfs      the root, and with it what else can be opened; asks for a recovery\n"
+		"                   key where the key service does not help; ends when the root is open\n"
 		"  --wait SECONDS   let the boot go on after so long; unlocking goes on (60)\n"
 		"  --help, --version\n",
 		to);
@@ -304,13 +152,16 @@ static void usage(FILE *to)
 /* Return: 0, 1 = done at once, -EINVAL. */
 static int parse_arguments(int argc, char *argv[], struct unlock *unlock)
 {
+	/* clang-format off */
 	static const struct option options[] = {
-		{ "all", no_argument, NULL, 'a' },
-		{ "wait", required_argument, NULL, 'w' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
+		{ "all",       no_argument,       NULL, 'a' },
+		{ "initramfs", no_argument,       NULL, 'i' },
+		{ "wait",      required_argument, NULL, 'w' },
+		{ "help",      no_argument,       NULL, 'h' },
+		{ "version",   no_argument,       NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
+	/* clang-format on */
 	bool wants_all = false;
 	uint64_t seconds;
 	int c;
@@ -319,6 +170,9 @@ static int parse_arguments(int argc, char *argv[], struct unlock *unlock)
 		switch (c) {
 		case 'a':
 			wants_all = true;
+			break;
+		case 'i':
+			unlock->is_initramfs = true;
 			break;
 		case 'w':
 			if (number_parse_u64(optarg, 0, WAIT_MAX_S, &seconds) < 0) {
@@ -345,12 +199,16 @@ static int parse_arguments(int argc, char *argv[], struct unlock *unlock)
 		log_error("Option --all and names exclude each other.");
 		return -EINVAL;
 	}
+	if (unlock->is_initramfs && (wants_all || unlock->n_names > 0)) {
+		log_error("Option --initramfs stands alone.");
+		return -EINVAL;
+	}
 	return 0;
 }
 
 int main(int argc, char *argv[])
 {
-	struct unlock unlock = { .wait_s = WAIT_DEFAULT_S };
+	struct unlock unlock = { .wait_s = WAIT_DEFAULT_S, .volumes.rest_s = UNLOCK_REST_S };
 	int r;
 
 	log_set_from_environment();
@@ -363,7 +221,7 @@ int main(int argc, char *argv[])
 		return EXIT_FAILURE;
 	}
 	unlock.began = unlock_now_s();
-	r = run(&unlock);
+	r = unlock.is_initramfs ? unlock_root() : run(&unlock);
 	unlock_volumes_clear(&unlock.volumes);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
