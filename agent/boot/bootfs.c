@@ -95,7 +95,7 @@ int bootfs_find(const char *path, const char *mountinfo, struct bootfs *ret)
 	root = mnt_table_find_target(table, "/", MNT_ITER_BACKWARD);
 	if (!fs)
 		return -ENOENT;
-	found.is_separate = root && mnt_fs_get_devno(root) != mnt_fs_get_devno(fs);
+	found.is_separate = !root || mnt_fs_get_devno(root) != mnt_fs_get_devno(fs);
 	r = text_copy(mnt_fs_get_fstype(fs), &found.type);
 	if (r == 0)
 		r = find_device(fs, &found.device);
