@@ -53,6 +53,7 @@ class Machine:
         self.root_cow = self.workdir / "root.cow"
         self.disks = {}    # name -> image file on the host
         self.devices = {}  # name -> device in the guest
+        self.keyboard = None  # our end of what its console reads
         self.process = None
         self._descriptors = ()
         for disk, size in disks.items():
@@ -92,12 +93,23 @@ class Machine:
                                  else [*PLAIN_ROOT, *arguments])]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.workdir),
                        "TMPDIR": "/dev/shm", "LD_PRELOAD": str(self.rig.preload)}
-        with open(self.console_file, "ab") as console:
+        self._unplug_keyboard()
+        keys, self.keyboard = os.pipe()
+        with open(self.console_file, "ab") as console, open(keys, "rb") as keys:
             console.write(b"\n@@vmtest power on\n")
             console.flush()
             self.process = self.rig.popen_in_namespace(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
+                command, stdin=keys, stdout=console, stderr=subprocess.STDOUT,
                 env=environment, pass_fds=sorted(set(serial)))
+
+    def type(self, text):
+        """Type on the console's keyboard."""
+        os.write(self.keyboard, text.encode())
+
+    def _unplug_keyboard(self):
+        if self.keyboard is not None:
+            os.close(self.keyboard)
+            self.keyboard = None
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -177,3 +189,4 @@ class Machine:
 
     def clean_up(self):
         self.power_cut()
+        self._unplug_keyboard()
