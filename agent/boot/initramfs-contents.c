@@ -32,6 +32,7 @@ static const struct {
 	{ "vmcrypt-keyfetch", ALWAYS, { "lib/vmcrypt/vmcrypt-keyfetch" } },
 	{ "vmcrypt-unlock",   ALWAYS, { "lib/vmcrypt/vmcrypt-unlock" } },
 	{ "vmcrypt-worker",   ALWAYS, { "lib/vmcrypt/vmcrypt-worker" } },
+	{ "initramfs-storage", ALWAYS, { "lib/vmcrypt/initramfs-storage" } },
 	{ "what starts them at boot", ALWAYS, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service" } },
 	{ "61-vmcrypt.rules of udev",    ALWAYS, { "lib/udev/rules.d/61-vmcrypt.rules" } },
 	{ "certificates of authorities", ALWAYS, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
@@ -71,7 +72,7 @@ struct search {
 	size_t n_drivers;
 
 	bool has_file[ARRAY_SIZE(files)];
-	bool has_conf, has_current_conf;
+	bool has_conf, has_current_conf, has_user;
 };
 
 /* "kernel/drivers/md/dm-crypt.ko.xz" → "dm_crypt" */
@@ -273,6 +274,16 @@ static void find_module(struct search *search, const char *name)
 			search->drivers[i].is_found = true;
 }
 
+static bool has_line(const char *text, const char *beginning)
+{
+	struct table_line line = { 0 };
+
+	while (table_next(&text, &line))
+		if (strncmp(line.at, beginning, strlen(beginning)) == 0)
+			return true;
+	return false;
+}
+
 static int visit(void *context, const struct archive_entry *entry)
 {
 	struct search *search = context;
@@ -287,6 +298,9 @@ static int visit(void *context, const struct archive_entry *entry)
 					   entry->size_bytes == strlen(search->conf) &&
 					   strcmp(entry->data, search->conf) == 0;
 	}
+	/* whom the key service runs as */
+	if (strcmp(name, "etc/passwd") == 0)
+		search->has_user = entry->data && has_line(entry->data, "vmcrypt-keyfetch:");
 	/* of files with several names only the last has the content */
 	if (entry->size_bytes == 0 && entry->links < 2)
 		return 0;
@@ -317,6 +331,8 @@ static int list_missing(const struct search *search, char **ret)
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		if (!search->has_file[i] && (files[i].when == ALWAYS || search->is_ext))
 			say(out, &is_whole, files[i].name, "");
+	if (!search->has_user)
+		say(out, &is_whole, "user vmcrypt-keyfetch", "");
 	if (!search->has_conf)
 		say(out, &is_whole, INITRAMFS_CONF, "");
 	else if (!search->has_current_conf)

@@ -170,6 +170,24 @@ static void test_what_is_no_image(void **state)
 	}
 }
 
+/* compressed well, and yet nothing that a kernel could unpack */
+static void test_what_is_packed_is_no_image(void **state)
+{
+	static const char *const rows[] = { "echo text", "true", "head -c 600 /dev/zero",
+					    "echo 070701" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *path = scratch_path(state, "image"), *found = NULL,
+				      *script = NULL;
+
+		assert_true(asprintf(&script, "%s | gzip -c >%s", rows[i], path) > 0);
+		assert_int_equal(process_run((const char *const[]){ "sh", "-c", script, NULL }, 10,
+					     NULL, NULL),
+				 0);
+		assert_row(rows[i], walk(path, &found) == ARCHIVE_E_DAMAGED);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +197,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_visitor_ends_the_walk, scratch_make,
 						scratch_remove),
 		cmocka_unit_test_setup_teardown(test_what_is_no_image, scratch_make,
+						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_what_is_packed_is_no_image, scratch_make,
 						scratch_remove),
 	};
 

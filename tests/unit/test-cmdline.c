@@ -199,7 +199,7 @@ static void test_grub_that_does_not_listen(void **state)
 		const char *detail;
 	} rows[] = {
 		{ "fails",        "#!/bin/sh\necho no root here; exit 3\n",                 CMDLINE_E_FAILED,     "no root here" },
-		{ "does not care", "#!/bin/sh\necho linux /vmlinuz-1 root=/dev/sdz >$2\n",  CMDLINE_E_OTHER_ROOT, "root=/dev/sdz" },
+		{ "does not care", "#!/bin/sh\ncp ${2%/*}/grub.cfg ${2%/*}/../seen\necho linux /vmlinuz-1 root=/dev/sdz >$2\n",  CMDLINE_E_OTHER_ROOT, "root=/dev/sdz" },
 		{ "writes none",  "#!/bin/sh\n>$2\n",                                       CMDLINE_E_OTHER_ROOT, "starts no kernel" },
 	};
 	/* clang-format on */
@@ -216,6 +216,10 @@ static void test_grub_that_does_not_listen(void **state)
 		assert_row(rows[i].name, detail && strstr(detail, rows[i].detail));
 		assert_content(state, "etc/default/grub.d/90-vmcrypt.cfg", NULL);
 		assert_int_equal(count_entries(folder), 1);
+		/* a menu that is wrong never had the name: not when it was about to be taken back
+		 */
+		if (i == 1)
+			assert_content(state, "boot/seen", menu);
 		if (rows[i].r == CMDLINE_E_FAILED)
 			assert_content(state, "boot/grub/grub.cfg", menu);
 	}

@@ -22,6 +22,8 @@ static const struct cpio_file whole[] = {
 	{ "./usr/lib/vmcrypt/vmcrypt-keyfetch", "x", 0100755 },
 	{ "usr/lib/vmcrypt/vmcrypt-unlock", "x", 0100755 },
 	{ "lib/vmcrypt/vmcrypt-worker", "x", 0100755 },
+	{ "lib/vmcrypt/initramfs-storage", "x", 0100755 },
+	{ "etc/passwd", "root:x:0:0::/:/bin/sh\nvmcrypt-keyfetch:x:990:990::/:/bin/false\n" },
 	{ "scripts/local-top/vmcrypt", "x", 0100755 },
 	{ "usr/lib/udev/rules.d/61-vmcrypt.rules", "x" },
 	{ "etc/ssl/certs/ca-certificates.crt", "x" },
@@ -110,6 +112,9 @@ static void test_contents(void **state)
 		{ "a folder",             "resize2fs",        { "sbin/resize2fs", NULL, 040755 }, "resize2fs" },
 		{ "nothing starts them",  "local-top",        { 0 }, "what starts them at boot" },
 		{ "dracut starts them",   "local-top",        { "usr/lib/systemd/system/vmcrypt-initrd.service", "x" }, NULL },
+		{ "no volume group opened", "initramfs-storage", { 0 }, "initramfs-storage" },
+		{ "no passwd",            "passwd",           { 0 }, "user vmcrypt-keyfetch" },
+		{ "another user",         "passwd",           { "etc/passwd", "not-vmcrypt-keyfetch:x\nvmcrypt:x\n" }, "user vmcrypt-keyfetch" },
 		{ "no udev rule",         "61-vmcrypt",       { 0 }, "61-vmcrypt.rules of udev" },
 		{ "no certificates",      "certs",            { 0 }, "certificates of authorities" },
 		{ "certificates of RHEL", "certs",            { "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "x" }, NULL },
@@ -119,6 +124,7 @@ static void test_contents(void **state)
 		{ "no e2fsck",            "e2fsck",           { 0 }, "e2fsck" },
 		{ "no dm-crypt",          "dm-crypt",         { 0 }, "kernel module dm_crypt" },
 		{ "of another kernel",    "dm-crypt",         { "lib/modules/6.2/kernel/drivers/md/dm-crypt.ko", "x" }, "kernel module dm_crypt" },
+		{ "of one with a longer name", "dm-crypt",    { "lib/modules/6.1x/kernel/drivers/md/dm-crypt.ko", "x" }, "kernel module dm_crypt" },
 		{ "no dm",                "dm-mod",           { 0 }, "kernel module dm_mod" },
 		{ "/boot's filesystem",   "vfat",             { 0 }, "kernel module vfat" },
 		{ "what that needs",      "/fat.ko",          { 0 }, "kernel module fat" },
@@ -157,6 +163,7 @@ static void test_kernels(void **state)
 		{ "unknown filesystem", "resize2fs", MODULES_DEP,     MODULES_BUILTIN, NULL,   NULL },
 		{ "the cipher's module", NULL,       MODULES_DEP "kernel/crypto/xts.ko:\n", "", "ext4", "kernel module xts" },
 		{ "network built in",   "netvsc",    "kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-crypt.ko:\n", "", "ext4", NULL },
+		{ "one network built in", "netvsc", "kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-crypt.ko:\nkernel/drivers/net/hyperv/hv_netvsc.ko:\n", "", "ext4", NULL },
 	};
 	/* clang-format on */
 
