@@ -86,10 +86,12 @@ static bool shrinks_mounted(const struct job *job)
 
 static int make_room(struct job *job)
 {
-	_cleanup_(freep) char *detail = NULL;
+	_cleanup_(freep) char *detail = NULL, *changes = NULL;
 	int r;
 
-	r = room_make(job->inventory, job->plain, job->room, &detail);
+	r = text_format(&changes, STATE_DIRECTORY "/headers/%s.changes", job->header_uuid);
+	if (r == 0)
+		r = room_make(job->inventory, job->plain, job->room, changes, &detail);
 	if (r == 0)
 		return job_look(job);
 	return job_fail(job, r, r == FILESYSTEM_E_UNCLEAN ? "filesystem-unclean" : "no-room",

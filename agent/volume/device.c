@@ -27,8 +27,9 @@ static const char *const crypt_names[] = { "CRYPT-LUKS1-",   "CRYPT-LUKS2-",  "C
 					   "CRYPT-LOOPAES-", "CRYPT-TCRYPT-", "CRYPT-BITLK-",
 					   "CRYPT-FVAULT2-" };
 
-/* What libcryptsetup calls the overlay and the hotzone below a mapping in conversion. */
-static const char conversion_part_uuid[] = "CRYPT-SUBDEV-";
+/* What libcryptsetup calls the overlay and the hotzone below a mapping in conversion, and cow.c a
+ * device whose changes lie in a file. */
+static const char *const conversion_part_uuids[] = { "CRYPT-SUBDEV-", "VMCRYPT-PART-" };
 
 /* Where the platform's disks hang in sysfs (their udev rules, Azure/azure-vm-utils and
  * WALinuxAgent's 66-azure-storage.rules). First generation: the instance of the controller; second:
@@ -247,8 +248,9 @@ static int device_read(const char *name, struct volume *volume)
 		return r;
 	volume->is_read_only = read_only != 0;
 	volume->is_suspended = suspended != 0;
-	volume->is_conversion_part =
-		volume->mapping_uuid && begins_with(volume->mapping_uuid, conversion_part_uuid);
+	for (size_t i = 0; volume->mapping_uuid && i < ARRAY_SIZE(conversion_part_uuids); i++)
+		volume->is_conversion_part |=
+			begins_with(volume->mapping_uuid, conversion_part_uuids[i]);
 	volume->is_removable = removable != 0;
 	volume->kind = kind_of(volume);
 	return ask_platform(volume);

@@ -8,6 +8,7 @@
 #include "volume/filesystem.h"
 #include "volume/format.h"
 #include "volume/geometry.h"
+#include "volume/overlay.h"
 
 /* e2fsck(8), EXIT CODE; the bits add up */
 #define FSCK_CORRECTED   1
@@ -109,14 +110,52 @@ static int repair(const struct format_target *target)
 	return (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) == 0 ? 0 : -EIO;
 }
 
-static int shrink(const struct format_target *target, uint64_t to_bytes)
+/* A journal is made to be replayed and cut and replayed again, and may be larger than an overlay.
+ */
+static int replay_journal(const struct format_target *target)
+{
+	const char *argv[] = { "e2fsck", "-p", "-E", "journal_only", target->device, NULL };
+	int status, r;
+
+	r = format_is_busy(target->device);
+	if (r != 0)
+		return r < 0 ? r : FILESYSTEM_E_BUSY;
+	r = format_run(target, argv, &status);
+	if (r != 0)
+		return r;
+	if (status & FSCK_UNCORRECTED)
+		return FILESYSTEM_E_UNCLEAN;
+	return (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) == 0 ? 0 : -EIO;
+}
+
+static int condition_of(const struct format_target *target, int r)
+{
+	switch (r) {
+	case OVERLAY_E_NO_ROOM:
+		return format_say(target, FILESYSTEM_E_NO_ROOM,
+				  "the changes to it do not fit beside %s while they are made",
+				  target->changes);
+	case OVERLAY_E_BUSY:
+		return FILESYSTEM_E_BUSY;
+	case OVERLAY_E_NO_TARGET:
+		return format_say(target, FILESYSTEM_E_NO_TOOL,
+				  "the kernel has no dm-snapshot or no loop devices");
+	case OVERLAY_E_LOST:
+		return format_say(target, FILESYSTEM_E_UNCLEAN,
+				  "it was being made smaller, and %s is not there to go on with",
+				  target->changes);
+	default:
+		return r;
+	}
+}
+
+/* Neither e2fsck nor resize2fs order their writes: here they may write in any order. */
+static int shrink_in_overlay(const struct format_target *target, uint64_t to_bytes)
 {
 	_cleanup_(freep) char *blocks = NULL;
 	struct geometry geometry;
 	int status, r;
 
-	if (target->mount_point)
-		return FILESYSTEM_E_BUSY;
 	r = repair(target);
 	if (r != 0)
 		return r;
@@ -130,7 +169,41 @@ static int shrink(const struct format_target *target, uint64_t to_bytes)
 		       &status);
 	if (r != 0)
 		return r;
-	return status == 0 ? 0 : FILESYSTEM_E_NO_ROOM;
+	if (status != 0)
+		return FILESYSTEM_E_NO_ROOM;
+	r = geometry_read(target->device, target->type, &geometry);
+	if (r < 0)
+		return r;
+	return geometry.bytes <= to_bytes ? 0 : FILESYSTEM_E_NO_ROOM;
+}
+
+static int shrink(const struct format_target *target, uint64_t to_bytes)
+{
+	_cleanup_(overlay_freep) struct overlay *overlay = NULL;
+	struct format_target within = *target;
+	struct geometry geometry;
+	int r;
+
+	if (target->mount_point)
+		return FILESYSTEM_E_BUSY;
+	if (!target->changes)
+		return -EINVAL;
+	r = geometry_read(target->device, target->type, &geometry);
+	if (r == 0 && geometry.needs_recovery)
+		r = replay_journal(target);
+	if (r == 0)
+		r = geometry_read(target->device, target->type, &geometry);
+	if (r != 0)
+		return r;
+	r = overlay_begin(target->device, &geometry, target->changes, &overlay);
+	if (r != 0)
+		return condition_of(target, r);
+	within.device = overlay_path(overlay);
+	r = shrink_in_overlay(&within, to_bytes);
+	/* what the tools then said was a consequence */
+	if (r != 0 && overlay_check(overlay) == OVERLAY_E_NO_ROOM)
+		return condition_of(target, OVERLAY_E_NO_ROOM);
+	return r != 0 ? r : condition_of(target, overlay_keep(overlay));
 }
 
 static int grow(const struct format_target *target)

@@ -198,6 +198,7 @@ int filesystem_can_shrink(const char *device, const char *type, const char *moun
  * filesystem_shrink() - make a filesystem end at or before a place
  * @mount_point: xfs, btrfs: where it is mounted; ext: must not be mounted
  * @to_bytes:    from the start of the device; rounded down to the filesystem's blocks
+ * @changes:     ext: a file on another device, see room_make()
  *
  * Nothing is done to one that ends there already; it never grows. What its superblock (or the
  * kernel) says afterwards decides, not the tool's status.
@@ -206,12 +207,14 @@ int filesystem_can_shrink(const char *device, const char *type, const char *moun
  * FILESYSTEM_E_UNSUPPORTED or -errno.
  */
 int filesystem_shrink(const char *device, const char *type, const char *mount_point,
-		      uint64_t to_bytes, char **ret_detail)
+		      uint64_t to_bytes, const char *changes, char **ret_detail)
 {
 	const struct format *format = find(type);
-	struct format_target target = {
-		.device = device, .type = type, .mount_point = mount_point, .detail = ret_detail
-	};
+	struct format_target target = { .device = device,
+					.type = type,
+					.mount_point = mount_point,
+					.changes = changes,
+					.detail = ret_detail };
 	struct geometry geometry;
 	int r;
 

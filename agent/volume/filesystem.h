@@ -29,7 +29,7 @@ int filesystem_check(const char *device, const char *type, char **ret_detail);
 int filesystem_can_shrink(const char *device, const char *type, const char *mount_point,
 			  uint64_t by_bytes, char **ret_detail);
 int filesystem_shrink(const char *device, const char *type, const char *mount_point,
-		      uint64_t to_bytes, char **ret_detail);
+		      uint64_t to_bytes, const char *changes, char **ret_detail);
 int filesystem_grow(const char *device, const char *type, const char *mount_point,
 		    char **ret_detail);
 int filesystem_make(const char *device, const char *type, const char *uuid, const char *label,

@@ -11,6 +11,7 @@
 struct format_target {
 	const char *device, *type;
 	const char *mount_point; /* NULL = not mounted */
+	const char *changes;     /* shrink of ext: see overlay_begin() */
 	char **detail;           /* what to tell; never NULL */
 };
 

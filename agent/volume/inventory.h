@@ -79,7 +79,7 @@ struct volume {
 		is_bek_disk;     /* the platform says so of the device or of what it lies on */
 	bool is_root;            /* holds / itself */
 	bool is_suspended;       /* a read waits until it is resumed, perhaps for ever */
-	bool is_conversion_part; /* hotzone or overlay of a mapping in conversion */
+	bool is_conversion_part; /* hotzone or overlay of a volume in conversion */
 
 	char *filesystem; /* blkid's TYPE: "ext4", "xfs", "btrfs", "crypto_LUKS", "LVM2_member",
 			     "swap" … or NULL */

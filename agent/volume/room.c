@@ -13,6 +13,7 @@
 #include "volume/extents.h"
 #include "volume/filesystem.h"
 #include "volume/geometry.h"
+#include "volume/overlay.h"
 #include "volume/table.h"
 
 /* As things are now; the inventory may be older. */
@@ -163,15 +164,20 @@ static int grow_logical(const struct inventory *inventory, const struct volume *
 
 /**
  * room_make() - make room in a way that room_find() found
- * @way: ROOM_PARTITION, ROOM_EXTENTS: at any time. ROOM_FILESYSTEM: xfs and btrfs while mounted,
- * ext unmounted, as @volume says
+ * @way:     ROOM_PARTITION, ROOM_EXTENTS: at any time. ROOM_FILESYSTEM: xfs and btrfs while
+ * mounted, ext unmounted, as @volume says
+ * @changes: for ROOM_FILESYSTEM with ext: a file on another device, where the changes lie until
+ * they are whole; one name for each volume and job, the same for room_finish()
+ *
+ * A power cut leaves the filesystem as it was, as it shall be, or one that nothing recognises until
+ * room_finish() has been called.
  *
  * Asks first whether the room is there already, and afterwards whether it is there now.
  *
  * Return: 0, FILESYSTEM_E_* or -errno.
  */
 int room_make(const struct inventory *inventory, const struct volume *volume, enum room_way way,
-	      char **ret_detail)
+	      const char *changes, char **ret_detail)
 {
 	struct now now;
 	int r;
@@ -193,7 +199,7 @@ int room_make(const struct inventory *inventory, const struct volume *volume, en
 		if (now.device_bytes < ROOM_BYTES)
 			return FILESYSTEM_E_NO_ROOM;
 		r = filesystem_shrink(volume->path, volume->filesystem, now.mount_point,
-				      now.device_bytes - ROOM_BYTES, ret_detail);
+				      now.device_bytes - ROOM_BYTES, changes, ret_detail);
 		break;
 	case ROOM_IS_THERE:
 	case ROOM_DETACHED:
@@ -206,6 +212,56 @@ int room_make(const struct inventory *inventory, const struct volume *volume, en
 	if (r < 0)
 		return r;
 	return is_there(&now) ? 0 : -EIO;
+}
+
+/**
+ * room_finish() - bring to its end, or take back, what a power cut left of room_make()
+ * @device:  the backing device's path; its filesystem may be hidden, so it is not found by UUID
+ * @changes: as given to room_make()
+ *
+ * Idempotent, and cheap when there is nothing to do. To be called before the volume is looked at,
+ * at each start and before any undoing.
+ *
+ * Return: 0, FILESYSTEM_E_BUSY, FILESYSTEM_E_NO_TOOL, FILESYSTEM_E_UNCLEAN (the file is lost) or
+ * -errno; unless 0, the volume is as it was left.
+ */
+int room_finish(const char *device, const char *changes, char **ret_detail)
+{
+	int r;
+
+	*ret_detail = NULL;
+	r = overlay_finish(device, changes);
+	switch (r) {
+	case OVERLAY_E_BUSY:
+		return FILESYSTEM_E_BUSY;
+	case OVERLAY_E_NO_TARGET:
+		r = say(ret_detail, "the kernel has no dm-snapshot or no loop devices");
+		return r < 0 ? r : FILESYSTEM_E_NO_TOOL;
+	case OVERLAY_E_LOST:
+		r = say(ret_detail, "it was being made smaller, and the file with the changes is "
+				    "not there");
+		return r < 0 ? r : FILESYSTEM_E_UNCLEAN;
+	default:
+		return r;
+	}
+}
+
+/** room_needs_changes() - does this way need the file, dm-snapshot and loop devices? */
+bool room_needs_changes(const struct volume *volume, enum room_way way)
+{
+	return way == ROOM_FILESYSTEM && volume->filesystem &&
+	       strncmp(volume->filesystem, "ext", strlen("ext")) == 0;
+}
+
+/** room_changes_bytes() - what must be free where the file shall lie. Return: 0 or -errno. */
+int room_changes_bytes(const struct volume *volume, uint64_t *ret)
+{
+	struct geometry geometry;
+	int r = geometry_read(volume->path, volume->filesystem, &geometry);
+
+	if (r == 0)
+		*ret = overlay_minimum_bytes(&geometry);
+	return r;
 }
 
 const char *room_way_to_string(enum room_way way)

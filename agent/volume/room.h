@@ -26,5 +26,10 @@ int room_find(const struct inventory *inventory, const struct volume *volume, en
 /* ROOM_PARTITION, ROOM_EXTENTS: at any time. ROOM_FILESYSTEM: xfs and btrfs while mounted, ext
  * unmounted. Idempotent. Returns 0, FILESYSTEM_E_*, or -errno. */
 int room_make(const struct inventory *inventory, const struct volume *volume, enum room_way way,
-	      char **ret_detail);
+	      const char *changes, char **ret_detail);
+/* First of all at each start: until then, a volume that was cut while it gave way may be one that
+ * nothing recognises. */
+int room_finish(const char *device, const char *changes, char **ret_detail);
+bool room_needs_changes(const struct volume *volume, enum room_way way);
+int room_changes_bytes(const struct volume *volume, uint64_t *ret);
 const char *room_way_to_string(enum room_way way);

@@ -11,11 +11,15 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "volume/filesystem.h"
 #include "volume/holders.h"
 #include "volume/inventory.h"
 #include "volume/room.h"
 #include "volume/table.h"
+
+/* where the changes lie while ext gives way */
+#define CHANGES "/var/lib/vmcrypt/room/inspected.changes"
 
 struct run {
 	struct inventory *inventory;
@@ -85,7 +89,12 @@ static int do_make_room(struct run *run)
 	if (r < 0)
 		return r;
 	free(run->detail);
-	return room_make(run->inventory, run->volume, way, &run->detail);
+	return room_make(run->inventory, run->volume, way, CHANGES, &run->detail);
+}
+
+static int do_finish_room(struct run *run)
+{
+	return room_finish(run->volume->path, CHANGES, &run->detail);
 }
 
 static int do_check(struct run *run)
@@ -96,7 +105,7 @@ static int do_check(struct run *run)
 static int do_shrink(struct run *run)
 {
 	return filesystem_shrink(run->volume->path, run->volume->filesystem, mount_point(run),
-				 strtoull(run->arguments[2], NULL, 10), &run->detail);
+				 strtoull(run->arguments[2], NULL, 10), CHANGES, &run->detail);
 }
 
 static int do_can_shrink(struct run *run)
@@ -167,6 +176,7 @@ static const struct {
 	{ "list",       0, do_list },
 	{ "room",       1, do_room },
 	{ "make-room",  1, do_make_room },
+	{ "finish-room", 1, do_finish_room },
 	{ "check",      1, do_check },
 	{ "can-shrink", 2, do_can_shrink },
 	{ "shrink",     2, do_shrink },
@@ -186,6 +196,7 @@ int main(int argc, char *argv[])
 	struct run run = { .arguments = argv + 1, .out = out };
 	struct stat status;
 
+	log_set_from_environment();
 	if (argc < 2 || inventory_read(&inventory) < 0)
 		return 2;
 	run.inventory = inventory;
