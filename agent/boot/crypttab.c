@@ -25,11 +25,13 @@ void crypttab_entries_clear(struct crypttab_entries *entries)
 	*entries = (struct crypttab_entries){ 0 };
 }
 
-/* the value of header=… in a comma-separated list, or nothing */
-static struct table_field find_header(const struct table_line *line)
+/* An option of the comma-separated list: the value behind @option when that ends in "=", else the
+ * option itself; or nothing. */
+static struct table_field find_option(const struct table_line *line, const char *option)
 {
-	static const char option[] = "header=";
 	struct table_field none = { NULL, 0 };
+	size_t length = strlen(option);
+	bool has_value = option[length - 1] == '=';
 	const char *at, *end;
 
 	if (line->n <= FIELD_OPTIONS)
@@ -40,8 +42,10 @@ static struct table_field find_header(const struct table_line *line)
 		const char *comma = memchr(at, ',', (size_t)(end - at));
 		size_t size = (size_t)((comma ? comma : end) - at);
 
-		if (size > strlen(option) && strncmp(at, option, strlen(option)) == 0)
-			return (struct table_field){ at + strlen(option), size - strlen(option) };
+		if ((has_value ? size > length : size == length) &&
+		    strncmp(at, option, length) == 0)
+			return has_value ? (struct table_field){ at + length, size - length }
+					 : (struct table_field){ at, size };
 		at += size + 1;
 	}
 	return none;
@@ -49,7 +53,7 @@ static struct table_field find_header(const struct table_line *line)
 
 static int take_entry(const struct table_line *line, struct crypttab_entries *entries)
 {
-	struct table_field header = find_header(line);
+	struct table_field header = find_option(line, "header=");
 	struct crypttab_entry *larger, *entry;
 
 	larger = reallocarray(entries->entries, entries->n + 1, sizeof(*larger));
@@ -61,6 +65,7 @@ static int take_entry(const struct table_line *line, struct crypttab_entries *en
 		.name = table_field_decode(&line->fields[FIELD_NAME]),
 		.device = table_field_decode(&line->fields[FIELD_DEVICE]),
 		.header = header.at ? table_field_decode(&header) : NULL,
+		.is_initrd = find_option(line, "x-initrd.attach").at != NULL,
 	};
 	return entry->name && entry->device && (entry->header || !header.at) ? 0 : -ENOMEM;
 }
@@ -185,8 +190,9 @@ int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char
 	if (r != 0)
 		return r;
 	if (!is_there)
-		return text_format(ret, "%s%s%s %s none luks,noauto,nofail%s%s%s", text,
+		return text_format(ret, "%s%s%s %s none luks,noauto,nofail%s%s%s%s", text,
 				   is_whole ? "" : "\n", entry->name, entry->device,
+				   entry->is_initrd ? ",x-initrd.attach" : "",
 				   entry->header ? ",header=" : "",
 				   entry->header ? entry->header : "", is_whole ? "\n" : "");
 	copy = strdup(text);

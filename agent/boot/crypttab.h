@@ -19,9 +19,10 @@ enum {
 };
 
 struct crypttab_entry {
-	char *name;   /* below /dev/mapper */
-	char *device; /* UUID=… or a path */
-	char *header; /* path of a detached header, or NULL */
+	char *name;     /* below /dev/mapper */
+	char *device;   /* UUID=… or a path */
+	char *header;   /* path of a detached header, or NULL */
+	bool is_initrd; /* opened in the initramfs and kept until the very end: x-initrd.attach */
 };
 
 struct crypttab_entries {

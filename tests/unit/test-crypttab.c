@@ -116,6 +116,19 @@ static void test_remove(void **state)
 	}
 }
 
+/* What is opened in the initramfs says so, and is known again. */
+static void test_initrd(void **state)
+{
+	struct crypttab_entry root = data;
+	_cleanup_(freep) char *text = NULL, *again = NULL;
+
+	root.is_initrd = true;
+	assert_int_equal(crypttab_add_text("", &root, &text), 0);
+	assert_string_equal(text, LINE ",x-initrd.attach\n");
+	assert_int_equal(crypttab_add_text(text, &root, &again), 0);
+	assert_string_equal(again, text);
+}
+
 static void test_read(void **state)
 {
 	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
@@ -130,6 +143,12 @@ static void test_read(void **state)
 	assert_string_equal(entries.entries[0].device, "/dev/a");
 	assert_null(entries.entries[0].header);
 	assert_string_equal(entries.entries[1].header, "/boot/h");
+	assert_false(entries.entries[1].is_initrd);
+	crypttab_entries_clear(&entries);
+	write_file(path, LINE ",x-initrd.attached,header=,x-initrd.attach,header=/boot/h\n", 0600);
+	assert_int_equal(crypttab_read(path, &entries), 0);
+	assert_true(entries.entries[0].is_initrd);
+	assert_string_equal(entries.entries[0].header, "/boot/h");
 	write_file(path, "a /dev/a\n\002", 0600);
 	assert_int_equal(crypttab_read(path, &(struct crypttab_entries){ 0 }),
 			 CRYPTTAB_E_MALFORMED);
@@ -143,6 +162,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_distributions, scratch_make, scratch_remove),
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_initrd),
 		cmocka_unit_test_setup_teardown(test_read, scratch_make, scratch_remove),
 	};
 
