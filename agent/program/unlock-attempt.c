@@ -99,7 +99,11 @@ static void use_result(struct unlock_volume *volume, const struct key_result *re
 {
 	const char *message =
 		result->message ? result->message : key_condition_to_string(result->condition);
+	int size = (int)strlen(message);
 
+	/* it becomes a part of a sentence */
+	if (size > 0 && message[size - 1] == '.')
+		size--;
 	if (result->condition == 0) {
 		if (unlock_volume_open(volume, result->passphrase) == HEADER_E_PASSPHRASE)
 			unlock_volume_say(
@@ -108,9 +112,9 @@ static void use_result(struct unlock_volume *volume, const struct key_result *re
 				"recovery key: cryptsetup open %s %s",
 				volume->device, volume->mapping);
 	} else if (result->condition == KEY_E_UNREACHABLE) {
-		unlock_volume_say(volume, UNLOCK_WAITS, "%s", message);
+		unlock_volume_say(volume, UNLOCK_WAITS, "%.*s", size, message);
 	} else if (volume->state != UNLOCK_WAITS) { /* another of its keys may still come */
-		unlock_volume_say(volume, UNLOCK_REFUSED, "%s (%s)", message,
+		unlock_volume_say(volume, UNLOCK_REFUSED, "%.*s (%s)", size, message,
 				  remedy(result->condition));
 	}
 }

@@ -147,11 +147,12 @@ static unsigned next_said_s(unsigned said_s)
 	return said_s == 0 ? 1 : said_s == 1 ? 10 : said_s + 60;
 }
 
-static void say_missing(struct root *root, const struct unlock_volume *volume)
+static void say_missing(struct root *root)
 {
+	const struct unlock_volume *volume = target(root);
 	unsigned waited_s = (unsigned)(unlock_now_s() - root->began);
 
-	if (waited_s < next_said_s(root->said_s))
+	if ((volume && volume->state != UNLOCK_MISSING) || waited_s < next_said_s(root->said_s))
 		return;
 	while (next_said_s(root->said_s) <= waited_s)
 		root->said_s = next_said_s(root->said_s);
@@ -202,8 +203,6 @@ static void begin_attempt(struct root *root)
 		root->is_plain = is_plain_there(&root->conf);
 		if (root->is_plain)
 			log_notice("Root %s: is not encrypted.", root->conf.root_uuid);
-		else
-			say_missing(root, volume);
 	} else if (unlock_volumes_count(&root->volumes, UNLOCK_LOCKED) > 0) {
 		if (root->since == 0)
 			root->since = unlock_now_s();
@@ -258,9 +257,12 @@ static void ask_if_due(struct root *root)
 	root->is_pressed = false;
 	if (!unlock_prompt_is_due(&look))
 		return;
-	r = text_format(&question,
-			"%s%sRecovery key of volume %s:", root->problem ? root->problem : "",
-			root->problem ? ". " : "", volume->mapping);
+	/* agents do not show our log */
+	if (root->problem && root->prompt.tool)
+		r = text_format(&question, "Recovery key of volume %s (%s):", volume->mapping,
+				root->problem);
+	else
+		r = text_format(&question, "Recovery key of volume %s:", volume->mapping);
 	if (r == 0)
 		r = unlock_prompt_show(&root->prompt, question);
 	free(steal(root->problem));
@@ -362,6 +364,7 @@ int unlock_root(void)
 			begin_attempt(&root);
 			continue;
 		}
+		say_missing(&root);
 		ask_if_due(&root);
 		wait(&root);
 	}

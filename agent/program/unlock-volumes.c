@@ -402,6 +402,22 @@ static void look(struct unlock_volume *volume, struct finds *finds)
 		volume->state = UNLOCK_OPEN;
 }
 
+/* Volumes of the OS disk were opened before, or are not encrypted any more: not waited for. */
+static void drop_absent_initrd(struct unlock_volumes *volumes)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < volumes->n; i++) {
+		struct unlock_volume *volume = &volumes->volumes[i];
+
+		if (volume->is_initrd && volume->state == UNLOCK_MISSING)
+			volume_clear(volume);
+		else
+			volumes->volumes[n++] = *volume;
+	}
+	volumes->n = n;
+}
+
 /**
  * unlock_volumes_find() - add what has come, and look again at what is not open yet
  * @names: mappings; none = all of ours
@@ -431,11 +447,14 @@ int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], siz
 		    !is_wanted(entry->name, names, n_names) || find_volume(volumes, entry->name))
 			continue;
 		r = add_volume(volumes, entry->name, entry->device, entry->header);
+		if (r == 0)
+			volumes->volumes[volumes->n - 1].is_initrd = entry->is_initrd;
 	}
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < volumes->n; i++)
 		look(&volumes->volumes[i], &finds);
+	drop_absent_initrd(volumes);
 
 	/* what is left of the finds is in no entry */
 	for (size_t i = 0; i < finds.n; i++) {

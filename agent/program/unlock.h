@@ -43,6 +43,7 @@ struct unlock_volume {
 	time_t rests_until; /* REFUSED: not tried before this moment of the monotonic clock */
 	unsigned rest_s;
 	bool is_root;      /* the boot waits for it */
+	bool is_initrd;    /* opened before the root was there */
 	char *header_uuid; /* LUKS UUID that the root is known to have, or NULL */
 	bool is_past_keys; /* REFUSED, and no key would help */
 	bool is_mounting;

@@ -43,6 +43,14 @@ static void press(const struct terminal *terminal, const char *keys)
 	assert_int_equal(write(terminal->person, keys, strlen(keys)), strlen(keys));
 }
 
+/* What was pressed is on our end: a pseudo-terminal takes its time. */
+static void arrive(const struct terminal *terminal)
+{
+	struct pollfd poll_fd = { .fd = terminal->ours, .events = POLLIN };
+
+	assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+}
+
 /* Nothing has been shown to the person. */
 static void assert_silent(const struct terminal *terminal)
 {
@@ -59,12 +67,14 @@ static void test_key(void **state)
 
 	assert_int_equal(unlock_console_take(terminal->ours, &console), 0);
 	press(terminal, "boot loader\n");
+	arrive(terminal);
 	assert_int_equal(unlock_console_watch(&console), 0);
 	assert_false(mode(terminal) & (ICANON | ECHO));
 	assert_true(mode(terminal) & ISIG);
 	/* what was typed before is no key press */
 	assert_false(unlock_console_is_pressed(&console));
 	press(terminal, "x");
+	arrive(terminal);
 	assert_true(unlock_console_is_pressed(&console));
 	/* it was taken, and shown to nobody */
 	assert_false(unlock_console_is_pressed(&console));

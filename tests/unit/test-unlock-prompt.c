@@ -207,7 +207,7 @@ static void use_tool(struct scene *scene, const char *script)
 
 static void test_tool(void **state)
 {
-	_cleanup_(freep) char *script = NULL, *shown = NULL, *arguments = NULL;
+	_cleanup_(freep) char *script = NULL, *shown = NULL, *arguments = NULL, *go = NULL;
 	_cleanup_(secret_freep) struct secret *key = NULL;
 	struct scene *scene = *state;
 	unsigned group = 0;
@@ -231,9 +231,17 @@ static void test_tool(void **state)
 	assert_int_equal(unlock_prompt_read(&scene->prompt, &key, &group), UNLOCK_PROMPT_E_CLOSED);
 
 	/* it comes in pieces */
-	use_tool(scene, "#!/bin/sh\nprintf ABC; sleep 0.2; echo D\n");
+	free(steal(script));
+	assert_true(
+		asprintf(
+			&script,
+			"#!/bin/sh\nprintf ABC; while ! [ -e %s/go ]; do sleep 0.05; done; echo D\n",
+			scene->folder) > 0);
+	use_tool(scene, script);
 	assert_int_equal(unlock_prompt_read(&scene->prompt, &key, &group), UNLOCK_PROMPT_E_MORE);
 	assert_true(unlock_prompt_is_shown(&scene->prompt));
+	assert_true(asprintf(&go, "%s/go", scene->folder) > 0);
+	write_file(go, "", 0600);
 	wait_readable(scene->prompt.fd);
 	assert_int_equal(unlock_prompt_read(&scene->prompt, &key, &group), UNLOCK_PROMPT_E_FORM);
 	assert_null(key);
@@ -247,7 +255,7 @@ static void test_no_tool(void **state)
 
 	/* it cannot be run: the console is asked next */
 	scene->prompt.tool = "/nonexistent/tool";
-	assert_int_equal(answer(scene, "\n", &key, &group), UNLOCK_PROMPT_E_MORE);
+	assert_int_equal(answer(scene, "", &key, &group), UNLOCK_PROMPT_E_MORE);
 	assert_false(unlock_prompt_is_shown(&scene->prompt));
 	assert_null(scene->prompt.tool);
 	assert_int_equal(answer(scene, "%s\n", &key, &group), 0);
