@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * lossy-disk.c - gives User-Mode Linux disks with a volatile write cache
+ *
+ * UML hands what its guest writes to the host at once, so a machine that is killed loses nothing
+ * that its driver has completed. Real disks may lose whatever was not flushed, any part of it, in
+ * any order. Preloaded into linux.uml, this keeps about half of the sectors written since the last
+ * flush in the memory of the process, and passes the rest on: a kill then leaves a mixture of old
+ * and new. A flush (fdatasync()) brings all of that disk to the host. Reads see what was written.
+ * Only files named *.img; others are passed through.
+ *
+ * VMTEST_LOSSY: seed of the choice. Source: Linux, arch/um/drivers/ubd_kern.c (one thread does all
+ * of it).
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECTOR_BYTES 512
+#define ARENA_BYTES                                                                                \
+	(1ULL << 30) /* more than the guest's memory can hold unflushed; touched as needed */
+#define HELD_MAX (1 << 20)
+
+/* A stretch that only this process has. */
+struct held {
+	dev_t device;
+	ino_t inode;
+	off_t at;
+	size_t size;
+	char *bytes; /* NULL: brought to the host */
+};
+
+static ssize_t (*next_pread)(int, void *, size_t, off_t);
+static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
+static int (*next_sync)(int);
+static char *arena;
+static size_t arena_used;
+static struct held *helds;
+static size_t n_held, n_alive;
+static uint64_t chance;
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *seed = getenv("VMTEST_LOSSY");
+
+	next_pread = (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
+	next_pwrite = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
+	next_sync = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+	chance = (seed ? strtoull(seed, NULL, 10) : 1) * 0x9e3779b97f4a7c15ULL + 1;
+	arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	helds = mmap(NULL, HELD_MAX * sizeof(*helds), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (arena == MAP_FAILED || helds == MAP_FAILED)
+		abort();
+}
+
+/* xorshift64 */
+static uint64_t next_chance(void)
+{
+	chance ^= chance << 13;
+	chance ^= chance >> 7;
+	chance ^= chance << 17;
+	return chance;
+}
+
+static int is_disk(int fd, struct stat *status)
+{
+	char link[64], name[PATH_MAX];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, name, sizeof(name));
+	return n > 4 && memcmp(name + n - 4, ".img", 4) == 0 && fstat(fd, status) == 0;
+}
+
+static int overlaps(const struct held *held, const struct stat *status, off_t at, size_t size)
+{
+	return held->bytes && held->inode == status->st_ino && held->device == status->st_dev &&
+	       held->at < at + (off_t)size && at < held->at + (off_t)held->size;
+}
+
+static void put(int fd, struct held *held)
+{
+	for (size_t done = 0; done < held->size;) {
+		ssize_t n = next_pwrite(fd, held->bytes + done, held->size - done,
+					held->at + (off_t)done);
+
+		if (n <= 0)
+			abort();
+		done += (size_t)n;
+	}
+	held->bytes = NULL;
+	n_alive--;
+}
+
+static void flush(int fd, const struct stat *status)
+{
+	size_t kept = 0, n = n_held;
+
+	for (size_t i = 0; i < n; i++)
+		if (helds[i].bytes && helds[i].inode == status->st_ino &&
+		    helds[i].device == status->st_dev)
+			put(fd, &helds[i]);
+	for (size_t i = 0; n_alive > 0 && i < n; i++)
+		if (helds[i].bytes)
+			helds[kept++] = helds[i];
+	n_held = kept;
+	if (n_alive == 0)
+		arena_used = 0;
+}
+
+/* In sectors: some are kept, some go through, and what lies over something kept is kept too. */
+static ssize_t keep_some(int fd, const struct stat *status, const char *bytes, size_t size,
+			 off_t at)
+{
+	for (size_t done = 0; done < size;) {
+		size_t part = size - done;
+		int is_kept;
+
+		/* pieces of up to 64 sectors, so that a large write can be torn */
+		if (part > SECTOR_BYTES)
+			part = (1 + next_chance() % 64) * SECTOR_BYTES;
+		if (part > size - done)
+			part = size - done;
+		is_kept = next_chance() & 1;
+		for (size_t i = 0; !is_kept && i < n_held; i++)
+			is_kept = overlaps(&helds[i], status, at + (off_t)done, part);
+		if (is_kept && (arena_used + part > ARENA_BYTES || n_held == HELD_MAX))
+			flush(fd, status);
+		if (is_kept && arena_used + part <= ARENA_BYTES && n_held < HELD_MAX) {
+			helds[n_held++] =
+				(struct held){ status->st_dev, status->st_ino, at + (off_t)done,
+					       part, arena + arena_used };
+			memcpy(arena + arena_used, bytes + done, part);
+			arena_used += part;
+			n_alive++;
+		} else if (next_pwrite(fd, bytes + done, part, at + (off_t)done) != (ssize_t)part) {
+			abort();
+		}
+		done += part;
+	}
+	return (ssize_t)size;
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t at)
+{
+	struct stat status;
+
+	if (!is_disk(fd, &status))
+		return next_pwrite(fd, bytes, size, at);
+	return keep_some(fd, &status, bytes, size, at);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t size, off_t at)
+{
+	ssize_t n = next_pread(fd, bytes, size, at);
+	struct stat status;
+
+	if (n <= 0 || n_alive == 0 || !is_disk(fd, &status))
+		return n;
+	for (size_t i = 0; i < n_held; i++) {
+		const struct held *held = &helds[i];
+		off_t from = held->at > at ? held->at : at;
+		off_t to = held->at + (off_t)held->size < at + n ? held->at + (off_t)held->size
+								 : at + n;
+
+		if (overlaps(held, &status, at, (size_t)n))
+			memcpy((char *)bytes + (from - at), held->bytes + (from - held->at),
+			       (size_t)(to - from));
+	}
+	return n;
+}
+
+int fdatasync(int fd)
+{
+	struct stat status;
+
+	if (is_disk(fd, &status)) {
+		flush(fd, &status);
+		return 0; /* the host does not lose power */
+	}
+	return next_sync(fd);
+}
