@@ -187,6 +187,19 @@ static void put(FILE *out, const char *from, const char *to)
 	(void)fwrite(from, 1, (size_t)(to - from), out);
 }
 
+/* a machine whose root is not there has failed, whatever an option says */
+static bool may_fail(const struct table_line *line)
+{
+	static const char *const vital[] = { "/", "/usr" };
+	const struct table_field *target = &line->fields[FIELD_TARGET];
+
+	for (size_t i = 0; i < ARRAY_SIZE(vital); i++)
+		if (target->size == strlen(vital[i]) &&
+		    memcmp(target->at, vital[i], target->size) == 0)
+			return false;
+	return true;
+}
+
 /* the line as fstab_encrypt() leaves it, without its end; @raw_spec is a field as it stands, or
  * NULL */
 static void put_encrypted(FILE *out, const struct table_line *line,
@@ -201,7 +214,7 @@ static void put_encrypted(FILE *out, const struct table_line *line,
 		raw_spec = spec;
 	put(out, raw_spec->at, raw_spec->at + raw_spec->size);
 	put(out, spec->at + spec->size, end);
-	if (!find_option(&options, "nofail") && !find_option(&options, "noauto"))
+	if (may_fail(line) && !find_option(&options, "nofail") && !find_option(&options, "noauto"))
 		(void)fputs(options.size > 0 ? ",nofail" : " nofail", out);
 	put(out, end, line->at + line->size);
 }
@@ -327,7 +340,7 @@ static const char *find_added(const struct table_line *line, const struct table_
 {
 	struct table_field before = options_of(original), now = options_of(line);
 
-	if (find_option(&before, "nofail") || find_option(&before, "noauto"))
+	if (!may_fail(original) || find_option(&before, "nofail") || find_option(&before, "noauto"))
 		return NULL;
 	return find_option(&now, "nofail");
 }

@@ -39,7 +39,8 @@ struct fstab_device {
 void fstab_entries_clear(struct fstab_entries *entries);
 int fstab_find(const char *path, const struct fstab_device *device, struct fstab_entries *ret);
 
-/* Give every entry of the volume the spec @spec (NULL: keep it) and the option nofail. */
+/* Give every entry of the volume the spec @spec (NULL: keep it) and the option nofail (but the root
+ * and /usr, without which there is no machine). */
 int fstab_encrypt(const char *path, const struct fstab_device *device, const char *spec,
 		  struct fstab_entries *ret_before);
 /* Put lines back: each entry with the same target whose line is what fstab_encrypt() made becomes
