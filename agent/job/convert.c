@@ -333,7 +333,7 @@ int step_converted(struct job *job, int condition)
 	case REENCRYPT_E_BACKUP:
 		return job_fail(
 			job, -ENOENT, "backup-missing",
-			"Put the backup of its header back to " STAGING_DIRECTORY
+			"Put the backup of its header back to " STATE_DIRECTORY
 			" and run vmcryptctl resume.",
 			"all its data is encrypted, but its header cannot be brought to the end "
 			"without its backup");

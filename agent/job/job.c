@@ -202,7 +202,7 @@ const char *job_header_file(const struct job *job)
  */
 int job_header_ending(const struct job *job, char **ret)
 {
-	return text_format(ret, STAGING_DIRECTORY "/%s.ending", job->header_uuid);
+	return job_path(job, "headers", "ending", ret);
 }
 
 /* The last step of a conversion was cut twice: only with the backup can it be brought to its end.
@@ -272,7 +272,8 @@ int job_attach(struct job *job)
 	if (!job->mapped)
 		return job_fail(job, -ENODEV, "cannot-open", "Look at the kernel's log.",
 				"its mapping %s did not appear", job->mapping);
-	for (size_t i = 0; i < job->n_mounts; i++) {
+	/* the initramfs mounts what it needs itself, and the system the rest */
+	for (size_t i = 0; !job->is_os && i < job->n_mounts; i++) {
 		struct volume was = { .mounts = &job->mounts[i], .n_mounts = 1 };
 
 		if (is_mounted_at(job->mapped, job->mounts[i].target))

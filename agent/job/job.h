@@ -27,7 +27,8 @@ struct steps {
 
 enum {
 	JOB_E_LATER =
-		1, /* the key service did not answer, or a stop was asked for: run again later */
+		1,  /* the key service did not answer, or a stop was asked for: run again later */
+	JOB_E_BOOT, /* the next boot is waited for */
 	JOB_E_STOPPED, /* stopped between two steps of a conversion, as asked */
 };
 

@@ -52,6 +52,21 @@ static int copy_mounts(const struct volume *volume, struct job *job)
 	return 0;
 }
 
+/* Other volumes of the OS disk go with the root, in the initramfs; without it they are like data.
+ */
+static bool plan_wants_root(const struct plan *plan, const struct inventory *inventory)
+{
+	for (size_t i = 0; i < inventory->n; i++) {
+		const struct volume *volume = &inventory->volumes[i];
+
+		if (volume->is_root && is_named(plan->request, volume) &&
+		    volume_excuse(inventory, volume, plan->request->wants_os,
+				  plan->request->wants_data) == VOLUME_EXCUSE_NONE)
+			return true;
+	}
+	return false;
+}
+
 static int decide_encrypt(struct plan *plan, struct inventory *inventory, struct volume *volume,
 			  struct job *job)
 {
@@ -59,6 +74,8 @@ static int decide_encrypt(struct plan *plan, struct inventory *inventory, struct
 	_cleanup_(freep) char *detail = NULL;
 	int r;
 
+	job->is_os = volume->role == VOLUME_ROLE_OS && plan_wants_root(plan, inventory);
+	job->is_root = volume->is_root;
 	job->device_bytes = volume->size_bytes;
 	job->sector_bytes =
 		header_sector_bytes(volume->filesystem_block_bytes, volume->logical_block_bytes,
@@ -79,14 +96,15 @@ static int decide_encrypt(struct plan *plan, struct inventory *inventory, struct
 	if (r < 0)
 		return r;
 
-	if (request->is_format_all) {
+	if (request->is_format_all && !job->is_os) {
 		job->room = ROOM_IS_THERE;
 		return 0;
 	}
 	r = room_find(inventory, volume, &job->room, &detail);
 	if (r < 0)
 		return r;
-	if (request->has_detached_header && job->room != ROOM_IS_THERE) {
+	if (job->room != ROOM_IS_THERE &&
+	    (request->has_detached_header || (job->is_os && job->room == ROOM_NONE))) {
 		job->room = ROOM_DETACHED;
 		return text_format(&job->header_file, HEADER_DIRECTORY "/%s.luks",
 				   job->header_uuid);
@@ -100,6 +118,8 @@ static int decide_decrypt(struct inventory *inventory, struct volume *volume,
 	struct volume *mapped = inventory_find_mapping(inventory, header->token->mapping);
 	int r;
 
+	job->is_os = mapped && mapped->role == VOLUME_ROLE_OS;
+	job->is_root = mapped && mapped->is_root;
 	job->device_bytes = volume->size_bytes;
 	job->sector_bytes = header->sector_bytes;
 	job->room = ROOM_IS_THERE;

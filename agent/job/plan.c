@@ -132,6 +132,12 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "committing", job->is_committing);
 	if (r == 0)
+		r = json_set_bool(object, "os", job->is_os);
+	if (r == 0)
+		r = json_set_bool(object, "root", job->is_root);
+	if (r == 0)
+		r = json_set_bool(object, "boot_failed", job->has_boot_failed);
+	if (r == 0)
 		r = json_set_bool(object, "closed", job->is_closed);
 	if (r == 0)
 		r = json_set_bool(object, "failed", job->has_failed);
@@ -178,6 +184,9 @@ static int job_from_json(struct json_object *object, struct job *job)
 	job->root_gid = (gid_t)json_get_int(object, "root_gid", 0);
 	job->root_mode = (mode_t)json_get_int(object, "root_mode", 0755);
 	job->is_committing = json_get_bool(object, "committing", false);
+	job->is_os = json_get_bool(object, "os", false);
+	job->is_root = json_get_bool(object, "root", false);
+	job->has_boot_failed = json_get_bool(object, "boot_failed", false);
 	job->is_closed = json_get_bool(object, "closed", false);
 	job->has_failed = json_get_bool(object, "failed", false);
 	r = text_copy(json_get_string(object, "uuid"), &job->uuid);
@@ -217,6 +226,7 @@ int plan_link(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 
 		job->plan = plan;
+		plan->has_os |= job->is_os;
 		job->progress = &plan->report.volumes[i];
 		job->progress->uuid = strdup(job->uuid);
 		if (!job->progress->uuid)
@@ -274,6 +284,39 @@ static int read_journal(struct plan *plan)
 	return r < 0 ? r : plan_parse_journal(plan, object);
 }
 
+/* A job with an OS volume has moved to where the initramfs can see it. */
+static int find_directory(struct plan *plan, char **ret_request)
+{
+	static const char *const places[] = { BOOT_DIRECTORY, STATE_DIRECTORY };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(places); i++) {
+		free(plan->directory);
+		plan->directory = NULL;
+		free(*ret_request);
+		*ret_request = NULL;
+		r = text_format(&plan->directory, "%s/jobs/%s", places[i], plan->id);
+		if (r == 0)
+			r = text_format(ret_request, "%s/request.json", plan->directory);
+		if (r == 0 && access(*ret_request, F_OK) == 0)
+			break;
+	}
+	return r;
+}
+
+/** job_state_directory() - below which a volume's headers, snapshot and marks are kept */
+const char *job_state_directory(const struct job *job)
+{
+	return job->is_os ? BOOT_DIRECTORY : STATE_DIRECTORY;
+}
+
+/** job_path() - FOLDER/HEADER-UUID.SUFFIX below the volume's state. Return: 0 or -ENOMEM. */
+int job_path(const struct job *job, const char *folder, const char *suffix, char **ret)
+{
+	return text_format(ret, "%s/%s/%s.%s", job_state_directory(job), folder, job->header_uuid,
+			   suffix);
+}
+
 /**
  * plan_load() - what is known of a job by its id
  * @id:  name of the folder below jobs/
@@ -295,9 +338,7 @@ int plan_load(const char *id, struct plan **ret)
 	if (r == 0)
 		r = text_copy(id, &plan->report.job);
 	if (r == 0)
-		r = text_format(&plan->directory, STATE_DIRECTORY "/jobs/%s", id);
-	if (r == 0)
-		r = text_format(&path, "%s/request.json", plan->directory);
+		r = find_directory(plan, &path);
 	if (r < 0)
 		return r;
 	r = json_read_file(path, REQUEST_MAX_BYTES, &object);
@@ -345,6 +386,63 @@ int plan_write_journal(const struct plan *plan, struct json_object **ret)
 	return r;
 }
 
+/**
+ * plan_move() - let the initramfs see a plan with an OS volume
+ *
+ * Before anything has been done: the request is copied, and the journal is written only there.
+ *
+ * Return: 0 or -errno.
+ */
+int plan_move(struct plan *plan)
+{
+	_cleanup_(freep) char *directory = NULL, *from = NULL, *to = NULL;
+	int r;
+
+	if (!plan->has_os)
+		return 0;
+	r = text_format(&directory, BOOT_DIRECTORY "/jobs/%s", plan->id);
+	if (r == 0)
+		r = text_format(&from, STATE_DIRECTORY "/jobs/%s/request.json", plan->id);
+	if (r == 0)
+		r = text_format(&to, "%s/request.json", directory);
+	if (r == 0)
+		r = directory_make(BOOT_DIRECTORY, 0700);
+	if (r == 0)
+		r = directory_make(BOOT_DIRECTORY "/jobs", 0700);
+	if (r == 0)
+		r = directory_make(directory, 0700);
+	if (r == 0)
+		r = file_copy(from, to, 0600);
+	if (r < 0)
+		return r;
+	free(plan->directory);
+	plan->directory = steal(directory);
+	return 0;
+}
+
+/** plan_leave_boot() - what the initramfs needed of an ended plan goes. Return: 0 or -errno. */
+int plan_leave_boot(struct plan *plan)
+{
+	static const char *const names[] = { "boot.json", "journal.json", "request.json" };
+	_cleanup_(freep) char *marker = NULL;
+	int r = 0;
+
+	for (size_t i = 0; plan->has_os && r == 0 && i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *path = NULL;
+
+		r = text_format(&path, BOOT_DIRECTORY "/jobs/%s/%s", plan->id, names[i]);
+		if (r == 0)
+			r = file_remove_durably(path);
+	}
+	if (plan->has_os && r == 0)
+		r = text_format(&marker, BOOT_DIRECTORY "/next-boot/%s", plan->id);
+	if (plan->has_os && r == 0)
+		r = file_remove_durably(marker);
+	if (plan->has_os && r == 0 && rmdir(plan->directory) < 0)
+		r = -errno;
+	return r;
+}
+
 /** plan_save() - the journal, durably. Return: 0 or -errno. */
 int plan_save(struct plan *plan)
 {
@@ -375,7 +473,7 @@ int plan_publish(struct plan *plan)
 
 	r = report_to_json(&plan->report, &object);
 	if (r == 0 && plan->is_ended) {
-		r = text_format(&final, "%s/report.json", plan->directory);
+		r = text_format(&final, STATE_DIRECTORY "/jobs/%s/report.json", plan->id);
 		if (r == 0)
 			r = json_write_file(final, object, 0600);
 		if (r < 0)

@@ -18,17 +18,17 @@
 #include "volume/inventory.h"
 #include "volume/room.h"
 
-#define STATE_DIRECTORY   "/var/lib/vmcrypt"
+#define STATE_DIRECTORY "/var/lib/vmcrypt"
+#define BOOT_DIRECTORY                                                                             \
+	"/boot/vmcrypt" /* the same for OS volumes: what the initramfs needs to see */
 #define RUNTIME_DIRECTORY "/run/vmcrypt"
 #define HEADER_DIRECTORY                                                                           \
 	"/boot/vmcrypt/headers" /* detached and exported headers: read live, never copied */
-#define STAGING_DIRECTORY  STATE_DIRECTORY "/headers"
-#define SNAPSHOT_DIRECTORY STATE_DIRECTORY "/snapshots"
-#define KEY_DIRECTORY      "/etc/vmcrypt/keys"
-#define FSTAB_PATH         "/etc/fstab"
-#define CRYPTTAB_PATH      "/etc/crypttab"
-#define JOURNAL_MAX_BYTES  (4 * 1024 * 1024) /* 256 volumes with a few kilobytes each */
-#define KEY_TIMEOUT_MS     60000             /* interactive: a person waits */
+#define KEY_DIRECTORY     "/etc/vmcrypt/keys"
+#define FSTAB_PATH        "/etc/fstab"
+#define CRYPTTAB_PATH     "/etc/crypttab"
+#define JOURNAL_MAX_BYTES (4 * 1024 * 1024) /* 256 volumes with a few kilobytes each */
+#define KEY_TIMEOUT_MS    60000             /* interactive: a person waits */
 
 enum {
 	PLAN_E_DAMAGED = 1, /* the journal or the request does not parse */
@@ -39,6 +39,9 @@ struct plan;
 /* What becomes of one volume. */
 struct job {
 	struct plan *plan;
+	bool is_os; /* on the OS disk: its header is written in the initramfs, its state lies in
+		       BOOT_DIRECTORY */
+	bool is_root;
 
 	/* decided once, kept in the journal */
 	char *uuid;       /* of the filesystem: the volume's name */
@@ -58,10 +61,12 @@ struct job {
 	uid_t root_uid; /* owner and mode of the filesystem's root folder, for a new filesystem */
 	gid_t root_gid;
 	mode_t root_mode;
-	bool is_committing; /* the header is on its way to the device: see header_apply() in
-			       steps-encrypt.c */
-	bool is_closed;     /* nothing is left to do */
-	bool has_failed;    /* undone; nothing is left to do */
+	bool is_committing;   /* the header is on its way to the device: see header_apply() in
+				 steps-encrypt.c */
+	bool has_boot_failed; /* the initramfs tried and gave up: to be undone by the running system
+			       */
+	bool is_closed;       /* nothing is left to do */
+	bool has_failed;      /* undone; nothing is left to do */
 
 	/* now */
 	struct inventory *inventory;
@@ -72,21 +77,27 @@ struct job {
 	struct secret *passphrase;
 	struct secret *recovery; /* the plan's own; borrowed */
 	struct report_volume *progress;
+	bool waits_restart;  /* this run can go no further before a boot */
 	bool has_quiet_head; /* the snapshot's head was taken by this run, unmounted */
 };
 
 struct plan {
 	char *id;
-	char *directory; /* STATE_DIRECTORY/jobs/ID */
+	char *directory; /* jobs/ID below STATE_DIRECTORY, or BOOT_DIRECTORY with an OS volume in it
+			  */
 	struct request *request;
 	struct job *jobs;
 	size_t n_jobs;
 	struct report report;
 	struct secret *recovery;
-	bool is_ended; /* nothing is left to do: the final report is stored */
+	bool has_os;
+	bool is_initramfs; /* we run there: /boot is all there is of the system */
+	bool is_ended;     /* nothing is left to do: the final report is stored */
 };
 
 int plan_load(const char *id, struct plan **ret); /* request, and the journal when there is one */
+int plan_move(struct plan *plan);                 /* to BOOT_DIRECTORY, when it has an OS volume */
+int plan_leave_boot(struct plan *plan);
 int plan_save(struct plan *plan);
 int plan_parse_journal(struct plan *plan, struct json_object *object);
 int plan_write_journal(const struct plan *plan, struct json_object **ret);
@@ -99,4 +110,6 @@ int plan_to_json(const struct plan *plan,
 int plan_publish(struct plan *plan); /* report.json to /run, and durably to the job's folder when it
 					has ended */
 int plan_link(struct plan *plan);
+const char *job_state_directory(const struct job *job);
+int job_path(const struct job *job, const char *folder, const char *suffix, char **ret);
 void job_clear(struct job *job);

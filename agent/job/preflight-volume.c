@@ -210,7 +210,8 @@ static int check_key_directory(struct plan *plan, const struct volume *volume, s
 			return reason(plan, job, FAULT_ERROR, "key-on-volume",
 				      "Choose another one with --key-directory.",
 				      "The key files would lie on the volume that they open.");
-		if (stat(STATE_DIRECTORY, &state) == 0 && state.st_dev == target.st_dev)
+		if (!job->is_os && stat(STATE_DIRECTORY, &state) == 0 &&
+		    state.st_dev == target.st_dev)
 			return reason(plan, job, FAULT_ERROR, "state-on-volume",
 				      "Move /var/lib/vmcrypt to another volume.",
 				      "Our own state lies on this volume.");
@@ -226,13 +227,13 @@ static int check_encrypt(struct plan *plan, struct inventory *inventory,
 	if (job->sector_bytes == 0)
 		r = reason(plan, job, FAULT_ERROR, "sector-size", "Use --encrypt-format-all.",
 			   "No encryption sector size fits its filesystem and its device.");
-	if (r == 0 && plan->request->is_format_all)
+	if (r == 0 && plan->request->is_format_all && !job->is_os)
 		r = reason(plan, job, FAULT_WARNING, "data-destroyed",
 			   "Leave out --encrypt-format-all.",
 			   "All data on it will be destroyed: a new filesystem is made.");
-	if (r == 0 && !plan->request->is_format_all)
+	if (r == 0 && (!plan->request->is_format_all || job->is_os))
 		r = check_room(plan, inventory, volume, job);
-	if (r == 0 && !plan->request->is_format_all)
+	if (r == 0 && (!plan->request->is_format_all || job->is_os))
 		r = check_filesystem(plan, volume, job);
 	if (r == 0)
 		r = check_fstab(plan, volume, job);
@@ -258,9 +259,9 @@ int preflight_volume(struct plan *plan, struct inventory *inventory, struct job 
 			      "Its device is not there.");
 	if (is_encrypt)
 		r = check_encrypt(plan, inventory, volume, job);
-	if (r == 0 && is_encrypt && !plan->request->is_next_boot)
+	if (r == 0 && is_encrypt && !plan->request->is_next_boot && !job->is_os)
 		r = check_nested(plan, inventory, volume, job);
-	if (r == 0 && is_encrypt)
+	if (r == 0 && is_encrypt && !job->is_os)
 		r = check_busy(plan, volume, job);
 	return r;
 }

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "job/preflight-os.h"
 #include "job/preflight-volume.h"
 #include "job/snapshot.h"
 #include "key/client.h"
@@ -88,8 +89,12 @@ static int check_memory(struct plan *plan)
 
 static int check_space(struct plan *plan)
 {
-	uint64_t needed = (uint64_t)plan->n_jobs * (2 * SNAPSHOT_EDGE_BYTES + ROOM_BYTES), there;
+	uint64_t needed = 0, there;
 	int r;
+
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (!plan->jobs[i].is_os)
+			needed += 2 * SNAPSHOT_EDGE_BYTES + ROOM_BYTES;
 
 	r = directory_make(STATE_DIRECTORY, 0700);
 	if (r == 0)
@@ -118,7 +123,7 @@ static int check_boot_files(struct plan *plan)
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
 		uint64_t there;
 
-		if (!plan->jobs[i].header_file)
+		if (!plan->jobs[i].header_file || plan->jobs[i].is_os)
 			continue;
 		r = directory_make(HEADER_DIRECTORY, 0700);
 		if (r == 0)
@@ -295,6 +300,10 @@ int preflight_run(struct plan *plan, struct inventory *inventory)
 		r = explain_nothing(plan, inventory);
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++)
 		r = preflight_volume(plan, inventory, &plan->jobs[i]);
+	if (r == 0 && request->kind == REQUEST_ENCRYPT)
+		r = preflight_images(plan);
+	if (r == 0 && plan->has_os)
+		r = preflight_os(plan, inventory);
 	if (r == 0 && request->kind == REQUEST_ENCRYPT)
 		r = preflight_left_out(plan, inventory);
 	if (r == 0 && request->kind == REQUEST_ENCRYPT)

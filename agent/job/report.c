@@ -171,6 +171,8 @@ int report_to_json(const struct report *report, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "prepared", report->is_prepared);
 	if (r == 0)
+		r = json_set_bool(object, "restart", report->needs_restart);
+	if (r == 0)
 		r = json_set_string(object, "recovery_socket", report->recovery_socket);
 	if (r == 0)
 		r = faults_to_json(&report->faults, &faults);

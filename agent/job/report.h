@@ -60,8 +60,9 @@ struct report {
 	char *job;
 	const char *kind;
 	enum job_state state;
-	bool is_prepared; /* every volume is past the point of no return: a client need not wait
-			     longer */
+	bool is_prepared;   /* every volume is past the point of no return: a client need not wait
+			       longer */
+	bool needs_restart; /* a volume waits for the next boot */
 	char *recovery_socket; /* connect, read the recovery key to the end: it comes once. NULL =
 				  none waits */
 	struct faults faults;

@@ -81,6 +81,8 @@ int request_to_json(const struct request *request, struct json_object **ret)
 		r = set_switch(object, "detached_header", request->has_detached_header);
 	if (r == 0)
 		r = set_switch(object, "allow_other_region", request->allows_other_region);
+	if (r == 0)
+		r = set_switch(object, "reboot", request->wants_reboot);
 	if (r < 0)
 		return r;
 	*ret = steal(object);

@@ -50,6 +50,7 @@ static const struct parameter {
 	{ "recovery_key",       json_type_boolean, FOR_ENCRYPT },
 	{ "detached_header",    json_type_boolean, FOR_ENCRYPT },
 	{ "allow_other_region", json_type_boolean, FOR_ENCRYPT | FOR_DECRYPT },
+	{ "reboot",             json_type_boolean, FOR_ENCRYPT | FOR_DECRYPT },
 };
 
 static const char *const algorithms[] = { "RSA-OAEP-256", "RSA-OAEP", "RSA1_5" };
@@ -207,10 +208,6 @@ static int read_volume_type(struct json_object *object, struct request *request,
 	else
 		return problem(problems, "volume_type", "Say Data, OS or All.",
 			       "The volume type \"%.*s\" is not known.", ECHO_MAX, text);
-	if (request->kind == REQUEST_ENCRYPT && request->wants_os)
-		return problem(problems, "volume_type",
-			       "Ask for the volume type Data; nothing has been changed.",
-			       "The OS volume cannot be encrypted by this version.");
 	return 0;
 }
 
@@ -435,6 +432,7 @@ static int read_switches(struct json_object *object, struct request *request,
 	request->has_recovery_key = json_get_bool(object, "recovery_key", false);
 	request->has_detached_header = json_get_bool(object, "detached_header", false);
 	request->allows_other_region = json_get_bool(object, "allow_other_region", false);
+	request->wants_reboot = json_get_bool(object, "reboot", false);
 
 	if (request->is_format_all && request->is_next_boot)
 		r = problem(problems, "next_boot", "Choose one of the two.",

@@ -32,7 +32,7 @@ struct request {
 	char **volumes;      /* only these UUIDs; none = all of the type */
 	size_t n_volumes;
 	bool is_format_all, is_next_boot, has_recovery_key, has_detached_header,
-		allows_other_region;
+		allows_other_region, wants_reboot; /* as soon as nothing but a boot is left to do */
 };
 
 /* One thing that is wrong with a request, for the caller of the door. */
@@ -52,7 +52,7 @@ void request_problems_clear(struct request_problems *problems);
 
 /* JSON names: kind ("encrypt" "decrypt" "restore"), volume_type, provider, vault, kek, algorithm,
  * client_id, key_directory, snapshot, volumes, format_all, next_boot, recovery_key,
- * detached_header, allow_other_region. Unknown names are problems too. Returns 0 (also with
+ * detached_header, allow_other_region, reboot. Unknown names are problems too. Returns 0 (also with
  * problems: then *ret is NULL) or -errno. */
 int request_from_json(struct json_object *object, struct request **ret,
 		      struct request_problems *problems);

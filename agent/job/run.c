@@ -27,6 +27,20 @@ static bool undo(struct job *job, const struct steps *steps, size_t from)
 	return true;
 }
 
+/* The initramfs has tried, failed and said why: the machine is as it was, and is made so to the
+ * end. */
+static int give_back(struct job *job, const struct steps *steps)
+{
+	size_t commit = 0;
+
+	while (commit + 1 < steps->n && !steps->steps[commit].commits)
+		commit++;
+	job->has_failed = undo(job, steps, commit);
+	job->progress->state = JOB_FAILED;
+	(void)plan_save(job->plan);
+	return -ECANCELED;
+}
+
 /**
  * job_run() - do what is left to do
  * @until: name of the last step to do now, or NULL for all
@@ -43,6 +57,8 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 	if (r < 0)
 		return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
 				"its state cannot be read: %m");
+	if (job->has_boot_failed && !job->plan->is_initramfs && !job->header)
+		return give_back(job, steps);
 	for (size_t i = steps->n; i-- > 0;) {
 		if (steps->steps[i].commits)
 			commit = i;
@@ -66,8 +82,17 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			if (r > 0 && i >= commit)
 				return r;
 			/* a key that cannot be had early at boot is no reason to give up */
-			if (r == JOB_E_LATER && i < commit && job->plan->request->is_next_boot)
+			if (r == JOB_E_LATER && i < commit &&
+			    (job->plan->request->is_next_boot || job->plan->is_initramfs))
 				return r;
+			if (r < 0 && i < commit && job->plan->is_initramfs) {
+				/* only this step; the rest is the running system's */
+				if (steps->steps[i].undo)
+					(void)steps->steps[i].undo(job);
+				job->has_boot_failed = true;
+				(void)plan_save(job->plan);
+				return r;
+			}
 			if (r != 0 && i < commit) {
 				/* what cannot be undone stays open, and goes on some time */
 				job->has_failed = undo(job, steps, i);

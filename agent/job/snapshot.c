@@ -29,15 +29,17 @@ static const char *const machine_files[] = {
 	"/boot/grub2/grub.cfg", "/boot/loader/entries",
 };
 
-static int snapshot_path(const struct plan *plan, const char *rest, char **ret)
+/* OS volumes and data volumes of a plan have a snapshot each: neither lies on what it is of. */
+static int snapshot_path(const struct job *job, const char *rest, char **ret)
 {
-	return text_format(ret, SNAPSHOT_DIRECTORY "/%s/%s", plan->id, rest);
+	return text_format(ret, "%s/snapshots/%s/%s", job_state_directory(job), job->plan->id,
+			   rest);
 }
 
 static int volume_path(const struct job *job, const char *name, char **ret)
 {
-	return text_format(ret, SNAPSHOT_DIRECTORY "/%s/volumes/%s/%s", job->plan->id, job->uuid,
-			   name);
+	return text_format(ret, "%s/snapshots/%s/volumes/%s/%s", job_state_directory(job),
+			   job->plan->id, job->uuid, name);
 }
 
 /* Copy a stretch between two files or devices; both ends durable. */
@@ -100,15 +102,15 @@ static int copy_machine_files(const char *folder)
 	return r < 0 ? r : status != 0 ? -EIO : 0;
 }
 
-static int take_machine(struct plan *plan)
+static int take_machine(const struct job *job)
 {
 	_cleanup_(freep) char *files = NULL, *mounts = NULL, *text = NULL;
 	size_t size_bytes;
 	int r;
 
-	r = snapshot_path(plan, "files", &files);
+	r = snapshot_path(job, "files", &files);
 	if (r == 0)
-		r = snapshot_path(plan, "mounts", &mounts);
+		r = snapshot_path(job, "mounts", &mounts);
 	if (r < 0)
 		return r;
 	if (access(mounts, F_OK) == 0)
@@ -187,20 +189,16 @@ static int take_volume(struct job *job)
 }
 
 /* Run a tool over all files of the snapshot and parse "HASH  PATH" lines of sha256sum. */
-static int hash_files(const struct plan *plan, struct json_object *files)
+static int hash_files(const char *folder, struct json_object *files)
 {
-	_cleanup_(freep) char *folder = NULL, *output = NULL;
-	const char *argv[] = { "find",           NULL,    "-type",     "f",  "!", "-name",
+	_cleanup_(freep) char *output = NULL;
+	const char *argv[] = { "find",           folder,  "-type",     "f",  "!", "-name",
 			       "manifest.json*", "-exec", "sha256sum", "{}", "+", NULL };
 	size_t prefix;
 	char *position;
 	int r, status;
 
-	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->id);
-	if (r < 0)
-		return r;
 	prefix = strlen(folder) + 1;
-	argv[1] = folder;
 	r = process_run(argv, 600, &status, &output);
 	if (r < 0 || status != 0)
 		return r < 0 ? r : -EIO;
@@ -247,8 +245,9 @@ static int describe_job(const struct job *job, struct json_object *volumes)
 
 /* The manifest comes last and names each file, so a snapshot without it, or with a hash that
  * differs, is none. */
-static int write_manifest(struct plan *plan)
+static int write_manifest(const struct job *job)
 {
+	const struct plan *plan = job->plan;
 	_cleanup_(json_putp) struct json_object *manifest = json_object_new_object();
 	_cleanup_(freep) char *path = NULL, *folder = NULL;
 	_cleanup_(closep) int fd = -EBADF;
@@ -273,6 +272,8 @@ static int write_manifest(struct plan *plan)
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
 		_cleanup_(freep) char *description = NULL;
 
+		if (plan->jobs[i].is_os != job->is_os)
+			continue;
 		r = volume_path(&plan->jobs[i], "volume.json", &description);
 		if (r == 0 && access(description, F_OK) == 0)
 			r = describe_job(&plan->jobs[i], volumes);
@@ -282,11 +283,11 @@ static int write_manifest(struct plan *plan)
 	files = json_object_new_array();
 	r = json_set(manifest, "files", files);
 	if (r == 0)
-		r = hash_files(plan, files);
+		r = snapshot_path(job, "manifest.json", &path);
 	if (r == 0)
-		r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->id);
+		r = text_format(&folder, "%.*s", (int)(strrchr(path, '/') - path), path);
 	if (r == 0)
-		r = snapshot_path(plan, "manifest.json", &path);
+		r = hash_files(folder, files);
 	if (r < 0)
 		return r;
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -301,16 +302,14 @@ int snapshot_take(struct job *job)
 	_cleanup_(freep) char *folder = NULL;
 	int r;
 
-	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", job->plan->id);
-	if (r == 0)
-		r = directory_make(SNAPSHOT_DIRECTORY, 0700);
+	r = text_format(&folder, "%s/snapshots/%s", job_state_directory(job), job->plan->id);
 	if (r == 0)
 		r = directory_make(folder, 0700);
 	if (r == 0)
-		r = take_machine(job->plan);
+		r = take_machine(job);
 	if (r == 0)
 		r = take_volume(job);
-	return r == 0 ? write_manifest(job->plan) : r;
+	return r == 0 ? write_manifest(job) : r;
 }
 
 /**
@@ -356,7 +355,7 @@ int snapshot_has(const struct job *job)
 	struct json_object *volumes;
 	int r;
 
-	r = snapshot_path(job->plan, "manifest.json", &path);
+	r = snapshot_path(job, "manifest.json", &path);
 	if (r < 0)
 		return r;
 	r = json_read_file(path, MANIFEST_MAX_BYTES, &manifest);
@@ -389,7 +388,7 @@ int snapshot_forget_data(struct job *job)
 		if (r == 0)
 			r = file_remove_durably(path);
 	}
-	return r == 0 ? write_manifest(job->plan) : r;
+	return r == 0 ? write_manifest(job) : r;
 }
 
 /* Has this volume's data moved since the snapshot? Then its old head would destroy it. */
@@ -485,27 +484,18 @@ static int check_hashes(const char *folder, struct json_object *manifest)
 	return 0;
 }
 
-/**
- * snapshot_restore() - put fstab, crypttab and lost first sectors back
- *
- * All or nothing: refused, with every reason, when any volume's data has moved or a checksum does
- * not hold.
- *
- * Return: 0 or -errno; what is wrong has been said.
- */
-int snapshot_restore(struct plan *plan)
+/* One folder of a snapshot, all or nothing: first dry, then for good. */
+static int restore_folder(struct plan *plan, const char *folder, bool is_dry)
 {
 	_cleanup_(json_putp) struct json_object *manifest = NULL;
-	_cleanup_(freep) char *folder = NULL, *path = NULL;
+	_cleanup_(freep) char *path = NULL;
 	struct json_object *volumes;
 	int r, first = 0;
 
-	r = text_format(&folder, SNAPSHOT_DIRECTORY "/%s", plan->request->snapshot);
-	if (r == 0)
-		r = text_format(&path, "%s/manifest.json", folder);
+	r = text_format(&path, "%s/manifest.json", folder);
 	if (r == 0)
 		r = json_read_file(path, MANIFEST_MAX_BYTES, &manifest);
-	if (r == 0)
+	if (r == 0 && is_dry)
 		r = check_hashes(folder, manifest);
 	if (r < 0) {
 		(void)faults_add(&plan->report.faults, FAULT_ERROR, "snapshot-damaged", NULL, NULL,
@@ -516,21 +506,49 @@ int snapshot_restore(struct plan *plan)
 				       plan->request->snapshot);
 	}
 	volumes = json_get_array(manifest, "volumes");
-	for (int is_dry = 1; is_dry >= 0 && first == 0; is_dry--)
-		for (size_t i = 0; volumes && i < json_object_array_length(volumes); i++) {
-			r = restore_volume(plan, folder, json_object_array_get_idx(volumes, i),
-					   is_dry);
-			if (r < 0 && first == 0)
-				first = r;
-		}
-	if (first < 0)
-		return first;
-	r = restore_file(folder, FSTAB_PATH);
+	for (size_t i = 0; volumes && i < json_object_array_length(volumes); i++) {
+		r = restore_volume(plan, folder, json_object_array_get_idx(volumes, i), is_dry);
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	return first;
+}
+
+/**
+ * snapshot_restore() - put fstab, crypttab and lost first sectors back
+ *
+ * All or nothing: refused, with every reason, when any volume's data has moved or a checksum does
+ * not hold.
+ *
+ * Return: 0 or -errno; what is wrong has been said.
+ */
+int snapshot_restore(struct plan *plan)
+{
+	static const char *const places[] = { STATE_DIRECTORY, BOOT_DIRECTORY };
+	char *folders[ARRAY_SIZE(places)] = { NULL };
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(places); i++) {
+		r = text_format(&folders[n], "%s/snapshots/%s", places[i], plan->request->snapshot);
+		/* with none of them, the first is the one that is missed */
+		if (r == 0 && access(folders[n], F_OK) < 0 && (n > 0 || i + 1 < ARRAY_SIZE(places)))
+			freep(&folders[n]);
+		else
+			n++;
+	}
+	for (int is_dry = 1; is_dry >= 0 && r == 0; is_dry--)
+		for (size_t i = 0; r == 0 && i < n; i++)
+			r = restore_folder(plan, folders[i], is_dry);
 	if (r == 0)
-		r = restore_file(folder, CRYPTTAB_PATH);
-	if (r < 0)
+		r = restore_file(folders[0], FSTAB_PATH);
+	if (r == 0)
+		r = restore_file(folders[0], CRYPTTAB_PATH);
+	if (r < 0 && faults_count(&plan->report.faults, FAULT_ERROR) == 0)
 		(void)faults_add(&plan->report.faults, FAULT_ERROR, "cannot-write", NULL, NULL,
 				 "Make /etc writable and try again.",
 				 "The files in /etc cannot be put back: %s.", strerror(-r));
+	for (size_t i = 0; i < n; i++)
+		free(folders[i]);
 	return r;
 }

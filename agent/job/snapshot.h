@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* job/snapshot.h - the state before a change
  *
- * SNAPSHOT_DIRECTORY/ID holds partition tables, first and last 32 MiB of each volume, LUKS headers,
- * fstab, crypttab, boot loader and initramfs configuration, the mount table, and manifest.json with
- * a SHA-256 for each file; never on the volume itself. Restoring is refused once data has moved.
+ * snapshots/ID below the state of its volumes (STATE_DIRECTORY; BOOT_DIRECTORY for OS volumes)
+ * holds partition tables, first and last 32 MiB of each volume, LUKS headers, fstab, crypttab, boot
+ * loader and initramfs configuration, the mount table, and manifest.json with a SHA-256 for each
+ * file; never on the volume itself. Restoring is refused once data has moved.
  */
 #pragma once
 

@@ -30,6 +30,7 @@ struct status {
 	struct plan *waiting[NEXT_BOOT_MAX];
 	size_t n_waiting;
 	bool wants_os, wants_data;
+	enum volume_state os; /* of the root, where we know more than the mount table */
 	size_t n_encrypted, n_plain, n_encrypting, n_decrypting, n_pending; /* data volumes */
 };
 
@@ -64,9 +65,13 @@ static enum volume_state state_of_header(const struct header_info *header)
 static bool is_pending(const struct status *status, const char *uuid)
 {
 	for (size_t i = 0; uuid && i < status->n_waiting; i++)
-		for (size_t k = 0; k < status->waiting[i]->n_jobs; k++)
-			if (strcasecmp(status->waiting[i]->jobs[k].uuid, uuid) == 0)
+		for (size_t k = 0; k < status->waiting[i]->n_jobs; k++) {
+			const struct job *job = &status->waiting[i]->jobs[k];
+
+			if ((job->is_os || status->waiting[i]->request->is_next_boot) &&
+			    !job->has_failed && strcasecmp(job->uuid, uuid) == 0)
 				return true;
+		}
 	return false;
 }
 
@@ -161,6 +166,10 @@ static int describe_header(const struct header_info *header, const char *file,
 static void count(struct status *status, const struct volume *volume, enum volume_excuse excuse,
 		  enum volume_state state, bool is_ours)
 {
+	if (volume->is_root && (is_ours || state == STATE_RESTART_PENDING))
+		status->os = state;
+	if (volume->role == VOLUME_ROLE_OS)
+		return;
 	if (state == STATE_ENCRYPTING)
 		status->n_encrypting++;
 	else if (state == STATE_DECRYPTING)
@@ -229,6 +238,8 @@ static const char *data_word(const struct status *status)
 /* The root filesystem lies on a dm-crypt mapping, directly or some layers up. */
 static const char *os_word(const struct status *status)
 {
+	if (status->os != STATE_NONE)
+		return state_to_string(status->os);
 	for (size_t i = 0; i < status->inventory->n; i++) {
 		const struct volume *volume = &status->inventory->volumes[i];
 		bool is_root = false;
@@ -246,9 +257,9 @@ static const char *os_word(const struct status *status)
 	return state_to_string(STATE_NOT_ENCRYPTED);
 }
 
-static void read_waiting(struct status *status)
+static void read_waiting_at(struct status *status, const char *path)
 {
-	_cleanup_(closedirp) DIR *folder = opendir(STATE_DIRECTORY "/next-boot");
+	_cleanup_(closedirp) DIR *folder = opendir(path);
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder)) && status->n_waiting < NEXT_BOOT_MAX) {
@@ -257,6 +268,15 @@ static void read_waiting(struct status *status)
 		if (plan_load(entry->d_name, &status->waiting[status->n_waiting]) == 0)
 			status->n_waiting++;
 	}
+}
+
+static void read_waiting(struct status *status)
+{
+	static const char *const places[] = { STATE_DIRECTORY "/next-boot",
+					      BOOT_DIRECTORY "/next-boot" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		read_waiting_at(status, places[i]);
 }
 
 /**

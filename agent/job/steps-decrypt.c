@@ -158,16 +158,10 @@ static int initialise_apply(struct job *job)
 	return job_look(job);
 }
 
-/*
- * The entries first: from here on a boot finds the plain filesystem by itself. Then the mapping,
- * which is now a plain window onto the device, goes: at once when nobody uses it, else when its
- * last user does.
- */
-static int release_apply(struct job *job)
+/* From here on a boot finds the plain filesystem by itself. */
+static int put_entries_back(struct job *job)
 {
-	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
 	struct fstab_device device = { .uuid = job->uuid, .mapping = job->mapping };
-	_cleanup_(freep) char *detail = NULL;
 	int r;
 
 	r = record_recall(job->uuid, &job->fstab_before);
@@ -181,6 +175,23 @@ static int release_apply(struct job *job)
 	if (r < 0)
 		return job_fail(job, r, "boot-files", "Make /etc writable and try again.",
 				"/etc/fstab and /etc/crypttab cannot be put back: %m");
+	return 0;
+}
+
+/*
+ * The entries first: from here on a boot finds the plain filesystem by itself. Then the mapping,
+ * which is now a plain window onto the device, goes: at once when nobody uses it, else when its
+ * last user does.
+ */
+static int release_apply(struct job *job)
+{
+	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
+	_cleanup_(freep) char *detail = NULL;
+	int r;
+
+	r = put_entries_back(job);
+	if (r != 0)
+		return r;
 
 	r = job_look(job);
 	if (r == 0 && job->mapped)
@@ -210,6 +221,47 @@ static int release_apply(struct job *job)
 	return r;
 }
 
+/* The initramfs reads the exported header too: it is told, and looked into, before data moves. */
+static int os_boot_done(struct job *job)
+{
+	int r = boot_done(job);
+
+	return r <= 0 || !job->is_root ? r : step_os_is_prepared(job, job->header_file);
+}
+
+static int os_boot_apply(struct job *job)
+{
+	int r = boot_apply(job);
+
+	return r != 0 || !job->is_root ? r : step_os_prepare(job, job->header_file);
+}
+
+static int os_boot_undo(struct job *job)
+{
+	int r = boot_undo(job);
+
+	return r != 0 || !job->is_root ? r : step_os_prepare(job, NULL);
+}
+
+/* The mapping is a plain window onto the device by now; only a boot gets the root off it. */
+static int os_release_apply(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r;
+
+	r = put_entries_back(job);
+	if (r == 0)
+		r = job_look(job);
+	if (r != 0)
+		return r;
+	if (job->mapped)
+		return JOB_E_BOOT;
+	if (job->plain && job->plain->n_mounts > 0)
+		(void)filesystem_grow(job->plain->path, job->filesystem,
+				      job->plain->mounts[0].target, &detail);
+	return job->is_root ? step_os_forget(job) : 0;
+}
+
 static int tidy_apply(struct job *job)
 {
 	_cleanup_(freep) char *backup = NULL;
@@ -217,7 +269,7 @@ static int tidy_apply(struct job *job)
 
 	r = file_remove_durably(job->header_file);
 	if (r == 0)
-		r = text_format(&backup, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+		r = job_path(job, "headers", "backup", &backup);
 	if (r == 0)
 		r = file_remove_durably(backup);
 	if (r == 0)
@@ -237,8 +289,20 @@ static const struct step steps[] = {
 	{ "initialise", initialise_done,    initialise_apply, NULL,        true  },
 	{ "decrypt",    decrypt_done,       step_convert,     NULL,        false },
 	{ "release",    NULL,               release_apply,    NULL,        false },
-	{ "tidy",       step_tidy_done,          tidy_apply,       NULL,        false },
+	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,        false },
+};
+
+static const struct step os_steps[] = {
+	{ "snapshot",   step_snapshot_done, step_snapshot,    NULL,         false },
+	{ "passphrase", NULL,               passphrase_apply, NULL,         false },
+	{ "export",     export_done,        export_apply,     export_undo,  false },
+	{ "boot",       os_boot_done,       os_boot_apply,    os_boot_undo, false },
+	{ "initialise", initialise_done,    initialise_apply, NULL,         true  },
+	{ "decrypt",    decrypt_done,       step_convert,     NULL,         false },
+	{ "release",    NULL,               os_release_apply, NULL,         false },
+	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,         false },
 };
 /* clang-format on */
 
 const struct steps decrypt_steps = { steps, ARRAY_SIZE(steps) };
+const struct steps decrypt_os_steps = { os_steps, ARRAY_SIZE(os_steps) };

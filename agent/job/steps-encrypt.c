@@ -16,27 +16,28 @@
 /** step_staging_path() - where a header is built: never on the volume itself */
 int step_staging_path(const struct job *job, char **ret)
 {
-	return text_format(ret, STAGING_DIRECTORY "/%s.luks", job->header_uuid);
+	return job_path(job, "headers", "staged", ret);
 }
 
 /* The copy in which reencryption is initialised, beside its place for a detached header. */
 static int commit_path(const struct job *job, char **ret)
 {
-	return job->header_file
-		       ? text_format(ret, "%s.partial", job->header_file)
-		       : text_format(ret, STAGING_DIRECTORY "/%s.commit", job->header_uuid);
+	return job->header_file ? text_format(ret, "%s.partial", job->header_file)
+				: job_path(job, "headers", "commit", ret);
 }
 
 /** step_keyslots() - the whole header with all its keyslots, in a file on another device */
 int step_keyslots(struct job *job)
 {
-	_cleanup_(freep) char *file = NULL;
+	_cleanup_(freep) char *file = NULL, *folder = NULL;
 	int r;
 
 	if (!job->backing)
 		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
 				"its device %s is not there", job->device);
-	r = directory_make(STAGING_DIRECTORY, 0700);
+	r = text_format(&folder, "%s/headers", job_state_directory(job));
+	if (r == 0)
+		r = directory_make(folder, 0700);
 	if (r == 0)
 		r = step_staging_path(job, &file);
 	if (r < 0)
@@ -84,12 +85,38 @@ static bool shrinks_mounted(const struct job *job)
 	return strcmp(job->filesystem, "xfs") == 0 || strcmp(job->filesystem, "btrfs") == 0;
 }
 
+/**
+ * step_finish_room() - a filesystem that was cut while it gave way is brought to one side
+ *
+ * Before anything else is asked of the volume: until then nothing may recognise it.
+ *
+ * Return: 0 or negative; what is wrong has been said.
+ */
+int step_finish_room(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL, *changes = NULL;
+	int r;
+
+	if (job->room != ROOM_FILESYSTEM || job->plan->request->kind != REQUEST_ENCRYPT ||
+	    access(job->device, F_OK) < 0)
+		return 0;
+	r = job_path(job, "headers", "changes", &changes);
+	if (r == 0)
+		r = room_finish(job->device, changes, &detail);
+	return r == 0 ? 0
+		      : job_fail(
+				job, r, "room-unfinished",
+				"Look at the kernel's log; nothing else is done to it before.",
+				"its filesystem was being made smaller and that cannot be ended: %s",
+				detail ? detail : strerror(r < 0 ? -r : EIO));
+}
+
 static int make_room(struct job *job)
 {
 	_cleanup_(freep) char *detail = NULL, *changes = NULL;
 	int r;
 
-	r = text_format(&changes, STATE_DIRECTORY "/headers/%s.changes", job->header_uuid);
+	r = job_path(job, "headers", "changes", &changes);
 	if (r == 0)
 		r = room_make(job->inventory, job->plain, job->room, changes, &detail);
 	if (r == 0)
@@ -137,12 +164,20 @@ static int make_room_mounted(struct job *job)
 	return r;
 }
 
+/* What the running system can do for an OS volume; the rest is done in the initramfs. */
+static int room_apply(struct job *job)
+{
+	if (!job->plain || job->plain->n_mounts == 0)
+		return 0;
+	return make_room_mounted(job);
+}
+
 static int mount_back(struct job *job)
 {
 	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
 	int r = job_look(job);
 
-	if (r < 0 || !job->plain || job->plain->n_mounts > 0)
+	if (r < 0 || job->is_os || !job->plain || job->plain->n_mounts > 0)
 		return r;
 	return filesystem_mount_all(job->plain->path, &was);
 }
@@ -240,7 +275,7 @@ static int commit_header(struct job *job, const char *file)
 	r = header_commit(job->backing->path, file);
 	if (r != 0)
 		return job_fail(job, r, "header-failed",
-				"Reboot: it is written again from " STAGING_DIRECTORY ".",
+				"Reboot: it is written again from the file kept for that.",
 				"its header cannot be written: %s", strerror(r < 0 ? -r : EIO));
 	r = step_set_committing(job, false);
 	if (r < 0)
@@ -253,13 +288,16 @@ static int header_attached(struct job *job, const char *file)
 {
 	int r;
 
+	/* the cut came after the last byte of it */
+	if (job->is_committing && job->header && job->mapped)
+		return step_set_committing(job, false);
 	if (job->is_committing && !job->plain && access(file, F_OK) == 0)
 		return commit_header(job, file);
 	if (!job->plain)
 		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
 				"its filesystem is not on %s", job->device);
 	r = job_passphrase(job);
-	if (r == 0)
+	if (r == 0 && !job->is_os)
 		r = make_room_mounted(job);
 	if (r == 0)
 		r = step_unmount(job, job->plain);
@@ -385,7 +423,7 @@ static int keep_header_backup(struct job *job)
 	_cleanup_(freep) char *path = NULL;
 	int r;
 
-	r = text_format(&path, STAGING_DIRECTORY "/%s.backup", job->header_uuid);
+	r = job_path(job, "headers", "backup", &path);
 	if (r < 0)
 		return r;
 	(void)unlink(path);
@@ -416,10 +454,8 @@ int step_tidy(struct job *job)
 				    job->uuid, detail ? detail : "unknown");
 	}
 	if (keep_header_backup(job) != 0)
-		log_warning(
-			"Volume %s: no backup of its header could be kept below " STAGING_DIRECTORY
-			".",
-			job->uuid);
+		log_warning("Volume %s: no backup of its header could be kept below %s.", job->uuid,
+			    job_state_directory(job));
 	/* the header on the disk is the only one that counts now */
 	(void)step_keyslots_undo(job);
 	r = snapshot_forget_data(job);
@@ -430,6 +466,18 @@ int step_tidy(struct job *job)
 }
 
 /* clang-format off */
+static const struct step os_steps[] = {
+	{ "snapshot",   step_snapshot_done,   step_snapshot,   NULL,           false },
+	{ "passphrase", step_passphrase_done, step_passphrase, NULL,           false },
+	{ "keyslots",   step_keyslots_done,   step_keyslots,   step_keyslots_undo, false },
+	{ "room",       NULL,                 room_apply,      NULL,           false },
+	{ "boot",       step_os_boot_done,    step_os_boot,    step_os_boot_undo, false },
+	{ "header",     header_done,          header_apply,    header_undo,    false },
+	{ "encrypt",    step_encrypt_done,    step_convert,    NULL,           true  },
+	{ "verify",     NULL,                 step_verify,     NULL,           false },
+	{ "tidy",       step_tidy_done,       step_tidy,       NULL,           false },
+};
+
 static const struct step steps[] = {
 	{ "snapshot",   step_snapshot_done,   step_snapshot,   NULL,           false },
 	{ "passphrase", step_passphrase_done, step_passphrase, NULL,           false },
@@ -443,3 +491,4 @@ static const struct step steps[] = {
 /* clang-format on */
 
 const struct steps encrypt_steps = { steps, ARRAY_SIZE(steps) };
+const struct steps encrypt_os_steps = { os_steps, ARRAY_SIZE(os_steps) };

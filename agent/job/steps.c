@@ -26,11 +26,13 @@
 	      refuse */
 #define UNMOUNT_WAIT_MS 500
 
-const struct steps *steps_of(const struct plan *plan)
+const struct steps *steps_of(const struct job *job)
 {
-	if (plan->request->kind == REQUEST_DECRYPT)
-		return &decrypt_steps;
-	return plan->request->is_format_all ? &format_steps : &encrypt_steps;
+	if (job->plan->request->kind == REQUEST_DECRYPT)
+		return job->is_os ? &decrypt_os_steps : &decrypt_steps;
+	if (job->is_os)
+		return &encrypt_os_steps;
+	return job->plan->request->is_format_all ? &format_steps : &encrypt_steps;
 }
 
 int step_snapshot_done(struct job *job)
@@ -192,7 +194,8 @@ int step_boot(struct job *job)
 	}
 	fstab_entries_clear(&before);
 
-	if (job->header_file)
+	/* for the root, a rule of udev makes the mapping the one that bears the UUID */
+	if (job->header_file && !job->is_os)
 		r = text_format(&spec, "/dev/disk/by-id/dm-name-%s", job->mapping);
 	else if (!stays)
 		r = text_format(&spec, "UUID=%s", job->uuid);
@@ -209,7 +212,8 @@ int step_boot(struct job *job)
 	if (r == 0) {
 		entry = (struct crypttab_entry){ .name = job->mapping,
 						 .device = source,
-						 .header = job->header_file };
+						 .header = job->header_file,
+						 .is_initrd = job->is_os };
 		r = crypttab_add(CRYPTTAB_PATH, &entry);
 	}
 	if (r < 0 || r == CRYPTTAB_E_TAKEN || r == CRYPTTAB_E_MALFORMED)
@@ -322,7 +326,7 @@ int step_header_plan(struct job *job, const char *file, struct header_plan *ret)
 		.file = file,
 		.uuid = job->header_uuid,
 		.is_detached = job->header_file != NULL,
-		.is_format = job->plan->request->is_format_all,
+		.is_format = job->plan->request->is_format_all && !job->is_os,
 		.sector_bytes = job->sector_bytes,
 		.passphrase = job->passphrase,
 		.recovery = job->recovery,

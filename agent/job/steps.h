@@ -2,8 +2,12 @@
 /* job/steps.h - the tables of steps: what is done to a volume, and in which order
  *
  * encrypt: snapshot, passphrase, keyslots, boot, header, encrypt (commits), verify, tidy.
- * format:  snapshot, passphrase, keyslots, boot, format (commits), verify, tidy.
- * decrypt: snapshot, passphrase, export, boot, initialise (commits), decrypt, release, tidy.
+ * encrypt, OS: the same with room before boot; the running system goes as far as boot, the
+ * initramfs does header, and the running system goes on. format:  snapshot, passphrase, keyslots,
+ * boot, format (commits), verify, tidy. decrypt: snapshot, passphrase, export, boot, initialise
+ * (commits), decrypt, release, tidy.
+ *
+ * decrypt, OS: the same; release waits for the boot that leaves the mapping.
  *
  * The entries of fstab and crypttab come before the header: a power cut between the two then finds
  * a machine that boots, whichever side it fell.
@@ -13,10 +17,12 @@
 #include "job/job.h"
 
 extern const struct steps encrypt_steps;
+extern const struct steps encrypt_os_steps;
 extern const struct steps format_steps;
 extern const struct steps decrypt_steps;
+extern const struct steps decrypt_os_steps;
 
-const struct steps *steps_of(const struct plan *plan);
+const struct steps *steps_of(const struct job *job);
 
 /* shared by the tables */
 int step_snapshot_done(struct job *job);
@@ -26,6 +32,13 @@ int step_passphrase(struct job *job);
 int step_boot_done(struct job *job);
 int step_boot(struct job *job);
 int step_boot_undo(struct job *job);
+bool step_os_is_prepared(struct job *job, const char *header);
+int step_os_prepare(struct job *job, const char *header);
+int step_os_forget(struct job *job);
+int step_os_boot_done(struct job *job);
+int step_os_boot(struct job *job);
+int step_os_boot_undo(struct job *job);
+int step_finish_room(struct job *job);
 int step_verify(struct job *job);
 int step_try_unmount(const struct volume *volume);
 int step_unmount(struct job *job, const struct volume *volume);

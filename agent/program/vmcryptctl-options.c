@@ -59,6 +59,7 @@ static const struct {
 	{ "recovery-key-fd",            "recovery_key",       OPTION_RECOVERY_FD, required_argument, ON_ENABLE },
 	{ "detached-header",            "detached_header",    OPTION_SWITCH,      no_argument,       ON_ENCRYPT },
 	{ "allow-other-region",         "allow_other_region", OPTION_SWITCH,      no_argument,       ON_ENCRYPT | ON_DISABLE },
+	{ "reboot",                     "reboot",             OPTION_SWITCH,      no_argument,       ON_ENABLE | ON_DISABLE },
 	{ "volume",                     "volumes",            OPTION_VOLUME,      required_argument, ON_ENCRYPT | ON_DISABLE },
 	{ "plan",                       NULL,                 OPTION_PLAN,        no_argument,       ON_ENABLE | ON_DISABLE },
 	{ "json",                       NULL,                 OPTION_JSON,        required_argument, ON_ALL },

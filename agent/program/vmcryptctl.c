@@ -51,6 +51,7 @@ static const char help[] =
 	"How:\n"
 	"  --encrypt-format-all                  make new filesystems: destroys the data\n"
 	"  --next-boot                           begin while the machine boots next\n"
+	"  --reboot                              reboot as soon as only a boot is left to do\n"
 	"  --recovery-key                        make one more key, and show it once\n"
 	"  --recovery-key-fd N                   write it to this descriptor instead\n"
 	"  --detached-header                     where nothing else gives room for a header\n"
@@ -179,7 +180,12 @@ static void print_prepared(const struct run *run, struct json_object *report)
 	const char *kind = json_get_string(report, "kind");
 	bool is_decrypt = kind && strcmp(kind, "decrypt") == 0;
 
-	if (!wants_json(run))
+	if (!wants_json(run) && json_get_bool(report, "restart", false))
+		(void)puts(
+			"Prepared. Reboot when it suits: the rest is done while the machine starts, and "
+			"after that in the background.\nIf the key cannot be had then, the machine "
+			"starts as it was.");
+	else if (!wants_json(run))
 		(void)printf(
 			"Prepared. The volumes are being %s in the background and stay in use; "
 			"a restart does no harm.\nSee how far it is with \"vmcryptctl show\".\n",

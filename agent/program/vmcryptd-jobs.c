@@ -85,6 +85,17 @@ static void entry_set_report(struct job_entry *entry, struct json_object *report
 	if (before && strcmp(before, entry_state(entry)) != 0)
 		log_notice("Job %s: %s.", entry->id, entry_state(entry));
 	entry->jobs->changed(entry, entry->jobs->userdata);
+	if (entry->will_reboot && job_entry_is_prepared(entry) &&
+	    json_get_bool(entry->report, "restart", false)) {
+		int r = units_reboot(entry->jobs->units);
+
+		entry->will_reboot = false;
+		if (r < 0)
+			(void)log_error_errno(r, "Job %s: cannot reboot the machine: %m",
+					      entry->id);
+		else
+			log_notice("Job %s: the machine reboots, as asked.", entry->id);
+	}
 }
 
 /* Forget what an earlier worker has said. */
@@ -453,6 +464,7 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 	if (r == 0) {
 		entry->request = request;
 		entry->is_new = true;
+		entry->will_reboot = request->wants_reboot;
 		r = daemon_report_blank(id, entry->request, &entry->report);
 	}
 	if (r == 0)

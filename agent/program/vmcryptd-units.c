@@ -323,6 +323,19 @@ int units_start(struct units *units, const char *id)
 	return r < 0 ? r : 0;
 }
 
+/** units_reboot() - an orderly restart of the machine. Return: 0 or -errno. */
+int units_reboot(struct units *units)
+{
+	int r = units_connect(units);
+
+	if (r < 0)
+		return r;
+	r = sd_bus_call_method_async(units->bus, NULL, MANAGER, MANAGER_PATH, MANAGER_INTERFACE,
+				     "StartUnit", NULL, NULL, "ss", "reboot.target",
+				     "replace-irreversibly");
+	return r < 0 ? r : 0;
+}
+
 /** units_stop() - ask a worker to stop at the next safe place. Return: 0 or -errno. */
 int units_stop(struct units *units, const char *id)
 {

@@ -26,3 +26,4 @@ void units_freep(struct units **units);
 int units_connect(struct units *units);
 int units_start(struct units *units, const char *id);
 int units_stop(struct units *units, const char *id);
+int units_reboot(struct units *units);

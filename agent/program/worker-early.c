@@ -22,7 +22,7 @@ static bool prepare_one(const char *id)
 		log_error("Job %s: its journal is damaged; its volumes stay as they are.", id);
 		return false;
 	}
-	later = worker_begin(plan, "header");
+	later = worker_begin(plan, true);
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		is_ready &= worker_is_over(&plan->jobs[i]) || plan->jobs[i].header != NULL;
 	if (later > 0 || !is_ready)

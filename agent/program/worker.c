@@ -3,6 +3,8 @@
  *
  *   vmcrypt-worker ID         carry out job ID, from wherever it is, to its end
  *   vmcrypt-worker --early    before the volumes are mounted: what was left for this boot
+ *   vmcrypt-worker --initramfs  in the initramfs: what was left for OS volumes
+ *   vmcrypt-worker --kernel VERSION  warn when the initramfs of a kernel cannot unlock the root
  *   vmcrypt-worker --inspect  one question on standard input, one answer: what is there, and may we
  *
  * The only program that writes disks, /etc and /boot; has no network. SIGTERM stops it between two
@@ -75,14 +77,17 @@ static int prepare(struct plan *plan)
 		job->root_gid = root.st_gid;
 		job->root_mode = root.st_mode;
 	}
-	r = plan_save(plan);
+	r = plan_move(plan);
+	if (r == 0)
+		r = plan_save(plan);
 	if (r < 0)
-		(void)machine_fault(plan, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+		(void)machine_fault(plan, "journal-failed",
+				    "Make room below " STATE_DIRECTORY " and on /boot.",
 				    "The journal cannot be written; nothing was changed.");
 	return r;
 }
 
-/** worker_marker() - the file that says: this plan waits for the next boot */
+/** worker_marker() - the file that says: data volumes of this plan wait for the next boot */
 int worker_marker(const struct plan *plan, char **ret)
 {
 	return text_format(ret, STATE_DIRECTORY "/next-boot/%s", plan->id);
@@ -98,7 +103,8 @@ static int leave_for_next_boot(struct plan *plan, const char *marker)
 	int r = targets ? directory_make(STATE_DIRECTORY "/next-boot", 0700) : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++)
-		for (size_t k = 0; r == 0 && k < plan->jobs[i].n_mounts; k++) {
+		for (size_t k = 0; r == 0 && !plan->jobs[i].is_os && k < plan->jobs[i].n_mounts;
+		     k++) {
 			char *longer;
 
 			r = text_format(&longer, "%s%s\n", targets, plan->jobs[i].mounts[k].target);
@@ -117,9 +123,33 @@ bool worker_is_over(const struct job *job)
 	return job->has_failed || job->is_closed;
 }
 
-/** worker_begin() - every volume up to a step, one after the other. Return: how many are to be run
- * again. */
-size_t worker_begin(struct plan *plan, const char *until)
+/*
+ * Its header is to be written while nothing has mounted it: an OS volume in the initramfs, a data
+ * volume early at boot when that was asked for.
+ */
+static bool waits_for_boot(const struct job *job)
+{
+	const struct request *request = job->plan->request;
+
+	return !worker_is_over(job) && request->kind == REQUEST_ENCRYPT && !job->header &&
+	       !job->is_committing &&
+	       (job->is_os ? !job->plan->is_initramfs : request->is_next_boot);
+}
+
+static const char *last_step(const struct job *job)
+{
+	if (job->plan->request->kind == REQUEST_DECRYPT)
+		return "initialise";
+	return steps_of(job) == &format_steps ? NULL : "header";
+}
+
+/**
+ * worker_begin() - every volume as far as it goes before the long part, one after the other
+ * @is_boot: this is the boot that volumes have waited for
+ *
+ * Return: how many are to be run again.
+ */
+size_t worker_begin(struct plan *plan, bool is_boot)
 {
 	size_t later = 0;
 
@@ -127,11 +157,18 @@ size_t worker_begin(struct plan *plan, const char *until)
 		struct job *job = &plan->jobs[i];
 		int r;
 
-		if (worker_is_over(job) || convert_is_stopping())
+		if (worker_is_over(job) || convert_is_stopping() ||
+		    (plan->is_initramfs && (!job->is_os || job->has_boot_failed)))
 			continue;
 		job->recovery = plan->recovery;
-		r = job_run(job, steps_of(plan), until);
-		later += r > 0 && !job->has_failed;
+		r = step_finish_room(job);
+		if (r == 0 && (job->is_os || plan->request->is_next_boot))
+			r = job_look(job);
+		if (r == 0)
+			r = job_run(job, steps_of(job),
+				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
+		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
+		job->waits_restart |= r == JOB_E_BOOT;
 	}
 	return later;
 }
@@ -141,6 +178,15 @@ static bool is_converting(const struct job *job)
 	return job->header && !job->is_committing &&
 	       (job->header->conversion == HEADER_CONVERSION_CLEAN ||
 		job->header->conversion == HEADER_CONVERSION_CRASHED);
+}
+
+/* What follows the long part. Return: whether it is to be run again. */
+static bool finish(struct job *job)
+{
+	int r = job_run(job, steps_of(job), NULL);
+
+	job->waits_restart |= r == JOB_E_BOOT;
+	return r == JOB_E_LATER || r == JOB_E_STOPPED;
 }
 
 /* The long part of all volumes side by side, then what follows it. Return: how many are to be run
@@ -169,6 +215,8 @@ static size_t convert(struct plan *plan)
 		later += r > 0;
 	}
 	plan->report.is_prepared = true;
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		plan->report.needs_restart |= waits_for_boot(&plan->jobs[i]);
 	(void)convert_wait(plan, conversions, n);
 	for (size_t i = 0; i < n; i++)
 		later += step_converted(conversions[i].job, conversions[i].condition) > 0;
@@ -178,8 +226,8 @@ static size_t convert(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 
 		if (!worker_is_over(job) && job->progress->state != JOB_FAILED &&
-		    !is_converting(job))
-			later += job_run(job, steps_of(plan), NULL) > 0;
+		    !is_converting(job) && !waits_for_boot(job))
+			later += finish(job);
 	}
 	return later;
 }
@@ -188,9 +236,11 @@ static int conclude(struct plan *plan, size_t later)
 {
 	size_t open = 0, failed = 0;
 
+	plan->report.needs_restart = false;
 	for (size_t i = 0; i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
+		plan->report.needs_restart |= waits_for_boot(job) || job->waits_restart;
 		open += !worker_is_over(job);
 		failed += job->progress->state == JOB_FAILED;
 		if (!worker_is_over(job) && job->progress->state == JOB_RUNNING)
@@ -207,6 +257,8 @@ static int conclude(struct plan *plan, size_t later)
 			(void)file_remove_durably(marker);
 	}
 	(void)plan_publish(plan);
+	if (plan->is_ended)
+		(void)plan_leave_boot(plan);
 	if (convert_is_stopping())
 		return EXIT_SUCCESS;
 	return later > 0                          ? EXIT_LATER
@@ -240,33 +292,47 @@ static bool needs_recovery(struct plan *plan)
 	return false;
 }
 
-static bool waits_for_boot(struct plan *plan)
-{
-	for (size_t i = 0; i < plan->n_jobs; i++)
-		if (!worker_is_over(&plan->jobs[i]) && job_look(&plan->jobs[i]) == 0 &&
-		    !plan->jobs[i].header && !plan->jobs[i].is_committing)
-			return true;
-	return false;
-}
-
-static int prepare_next_boot(struct plan *plan)
+/*
+ * The mark for the initramfs comes when every OS volume of the plan is prepared: there, nothing but
+ * the header's step can be done.
+ */
+static int leave_for_initramfs(struct plan *plan, size_t later)
 {
 	_cleanup_(freep) char *marker = NULL;
-	size_t later;
+	bool any = false;
 	int r;
 
-	r = worker_marker(plan, &marker);
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		any |= waits_for_boot(&plan->jobs[i]) && plan->jobs[i].is_os;
+	if (!plan->has_os || later > 0)
+		return 0;
+	r = text_format(&marker, BOOT_DIRECTORY "/next-boot/%s", plan->id);
+	if (r == 0 && !any)
+		return file_remove_durably(marker);
+	if (r == 0)
+		r = directory_make(BOOT_DIRECTORY "/next-boot", 0700);
+	return r == 0 ? file_write_atomic(marker, "", 0, 0600) : r;
+}
+
+/* The marks without which no boot would do anything. Return: 0 or negative, said. */
+static int leave_for_boot(struct plan *plan, size_t later)
+{
+	_cleanup_(freep) char *marker = NULL;
+	bool any = false;
+	int r;
+
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		any |= waits_for_boot(&plan->jobs[i]) && !plan->jobs[i].is_os;
+	r = leave_for_initramfs(plan, later);
+	if (r == 0 && any)
+		r = worker_marker(plan, &marker);
+	if (r == 0 && any)
+		r = leave_for_next_boot(plan, marker);
 	if (r < 0)
-		return give_up(plan);
-	later = worker_begin(plan, "boot");
-	r = leave_for_next_boot(plan, marker);
-	if (r < 0) {
-		(void)machine_fault(plan, "journal-failed", "Make room below " STATE_DIRECTORY ".",
+		(void)machine_fault(plan, "journal-failed",
+				    "Make room below " STATE_DIRECTORY " and on /boot.",
 				    "The mark for the next boot cannot be written.");
-		return give_up(plan);
-	}
-	plan->report.is_prepared = true;
-	return conclude(plan, later);
+	return r;
 }
 
 static int run_plan(struct plan *plan)
@@ -293,11 +359,11 @@ static int run_plan(struct plan *plan)
 				    "Nobody took the recovery key, so nothing was changed.");
 		return give_up(plan);
 	}
-	if (plan->request->is_next_boot && waits_for_boot(plan))
-		return prepare_next_boot(plan);
-	later = worker_begin(plan, plan->request->kind == REQUEST_DECRYPT ? "initialise"
-				   : plan->request->is_format_all         ? NULL
-									  : "header");
+	worker_tell_boot(plan);
+	later = worker_begin(plan, false);
+	if (leave_for_boot(plan, later) < 0)
+		return give_up(plan);
+	worker_note_plan(plan);
 	if (!convert_is_stopping())
 		later += convert(plan);
 	return conclude(plan, later);
@@ -347,10 +413,14 @@ int main(int argc, char *argv[])
 
 	log_set_from_environment();
 	header_log_to_debug();
+	if (argc >= 2 && strcmp(argv[1], "--kernel") == 0)
+		return worker_kernel(argv[2]);
 	if (argc != 2 || strcmp(argv[1], "--help") == 0) {
-		(void)fprintf(argc == 2 ? stdout : stderr,
-			      "Usage: vmcrypt-worker JOB | --early | --inspect\n"
-			      "Started by the vmcrypt units; see vmcrypt(7).\n");
+		(void)fprintf(
+			argc == 2 ? stdout : stderr,
+			"Usage: vmcrypt-worker JOB | --early | --initramfs | --inspect | --kernel "
+			"VERSION\n"
+			"Started by the vmcrypt units; see vmcrypt(7).\n");
 		return argc == 2 ? EXIT_SUCCESS : EXIT_FAILURE;
 	}
 	if (strcmp(argv[1], "--version") == 0)
@@ -366,5 +436,7 @@ int main(int argc, char *argv[])
 		return log_error_errno(r, "Worker: cannot lock its memory: %m"), EXIT_FAILURE;
 	if (strcmp(argv[1], "--early") == 0)
 		return worker_early();
+	if (strcmp(argv[1], "--initramfs") == 0)
+		return worker_initramfs();
 	return run(argv[1]);
 }

@@ -219,7 +219,7 @@ def test_malformed(_):
 
 def test_wrong_requests(_):
     client = Client()
-    reply = client.call(AGENT + "Enable", {"request": {"volume_type": "All", "x": 1, "volumes": [1]}})
+    reply = client.call(AGENT + "Enable", {"request": {"volume_type": "Some", "x": 1, "volumes": [1]}})
     assert error_of(reply) == "InvalidRequest"
     codes = {fault["code"] for fault in reply["parameters"]["faults"]}
     assert codes == {"request-volume_type", "request-unknown", "request-vault", "request-volumes"}

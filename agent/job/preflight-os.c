@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/preflight-os.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "boot/initramfs-conf.h"
+#include "boot/initramfs.h"
+#include "job/snapshot.h"
+#include "volume/role.h"
+
+#define STAGED_HEADERS   3 /* as built, in its commit, and for the end of a conversion */
+#define RESUME           "/sys/power/resume"
+#define RESUME_MAX_BYTES 64
+#define RESUME_NONE      "0:0"
+
+static int machine(struct plan *plan, enum fault_level level, const char *code, const char *remedy,
+		   const char *what)
+{
+	return faults_add(&plan->report.faults, level, code, NULL, "preflight", remedy, "%s", what);
+}
+
+/* Where is /boot, and has it room for what the initramfs needs? */
+static int check_boot(struct plan *plan)
+{
+	uint64_t needed = 0, there;
+	struct stat root, boot;
+	int r;
+
+	if (stat("/", &root) < 0 || stat("/boot", &boot) < 0)
+		return machine(plan, FAULT_ERROR, "no-boot", "Mount the boot filesystem on /boot.",
+			       "There is no /boot.");
+	if (root.st_dev == boot.st_dev)
+		return machine(
+			plan, FAULT_ERROR, "boot-inside-root",
+			"Give /boot a partition of its own (512 MiB) and try again.",
+			"/boot lies on the root filesystem: the boot loader could not read it any more.");
+	r = directory_make(BOOT_DIRECTORY, 0700);
+	if (r == 0)
+		r = directory_free_bytes(BOOT_DIRECTORY, &there);
+	if (r < 0)
+		return faults_add(&plan->report.faults, FAULT_ERROR, "boot-unwritable", NULL,
+				  "preflight", "Remount it writable.", "/boot cannot be used: %s.",
+				  strerror(-r));
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (plan->jobs[i].is_os)
+			needed += 2 * SNAPSHOT_EDGE_BYTES + STAGED_HEADERS * HEADER_SHIFT_BYTES;
+	if (there >= needed)
+		return 0;
+	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-space", NULL, "preflight",
+			  "Remove old kernels, or enlarge /boot.",
+			  "/boot has %llu MiB free, %llu MiB are needed while it is encrypted.",
+			  (unsigned long long)(there / 1024 / 1024),
+			  (unsigned long long)(needed / 1024 / 1024));
+}
+
+/* A memory image on a swap partition would hold the root's content in the clear. */
+static int check_hibernation(struct plan *plan)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t size_bytes;
+
+	if (file_read(RESUME, RESUME_MAX_BYTES, &text, &size_bytes) < 0 ||
+	    strncmp(text, RESUME_NONE, strlen(RESUME_NONE)) == 0)
+		return 0;
+	return machine(
+		plan, FAULT_ERROR, "hibernation",
+		"Remove resume= from the kernel's arguments, mask hibernate.target, and reboot.",
+		"The machine can hibernate: an image of its memory, with the keys in it, would be "
+		"written to the disk in the clear.");
+}
+
+/* What stays in the clear on the OS disk, so that nobody believes otherwise. */
+static int check_swap(struct plan *plan, const struct inventory *inventory)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < inventory->n; i++) {
+		const struct volume *volume = &inventory->volumes[i];
+
+		if (volume->role == VOLUME_ROLE_SWAP && volume->is_swap_active &&
+		    !role_is_above_crypt(inventory, volume))
+			r = faults_add(
+				&plan->report.faults, FAULT_WARNING, "swap-plain", volume->uuid,
+				"preflight",
+				"Use a swap file on the root, or encrypt it with a random key "
+				"(crypttab(5), option swap).",
+				"The swap partition %s is not encrypted.", volume->path);
+	}
+	return r;
+}
+
+/** preflight_images() - kernels that could not unlock an encrypted root. Return: 0 or -errno. */
+int preflight_images(struct plan *plan)
+{
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
+	struct initramfs_conf conf = { 0 };
+	int r;
+
+	if (access(INITRAMFS_CONF, F_OK) < 0)
+		return 0;
+	r = initramfs_conf_read(INITRAMFS_CONF, &conf);
+	if (r == 0)
+		r = initramfs_find("", &images);
+	if (r == 0)
+		r = initramfs_verify_all("", &images, &conf, &faults);
+	initramfs_conf_clear(&conf);
+	if (r == -ENOMEM)
+		return r;
+	if (r != 0)
+		return machine(
+			plan, FAULT_WARNING, "initramfs-unknown",
+			"Run update-initramfs -u -k all (or dracut -f --regenerate-all).",
+			"It cannot be told whether the installed kernels can unlock the root.");
+	for (size_t i = 0; r == 0 && i < faults.n; i++)
+		r = faults_add(
+			&plan->report.faults, FAULT_ERROR, "initramfs-stale", NULL, "preflight",
+			"Run update-initramfs -u -k all (or dracut -f --regenerate-all), or remove "
+			"that kernel.",
+			"The initramfs of kernel %s cannot unlock the root: it lacks %s.",
+			faults.faults[i].version, faults.faults[i].missing);
+	return r;
+}
+
+/** preflight_os() - reasons of the machine's own. Return: 0 or -errno. */
+int preflight_os(struct plan *plan, struct inventory *inventory)
+{
+	int r;
+
+	if (plan->request->kind != REQUEST_ENCRYPT)
+		return 0;
+	r = check_boot(plan);
+	if (r == 0)
+		r = check_hibernation(plan);
+	if (r == 0)
+		r = check_swap(plan, inventory);
+	if (r == 0 && plan->request->provider == KEY_PROVIDER_FILE)
+		r = machine(
+			plan, FAULT_ERROR, "os-needs-vault",
+			"Name a key vault (--disk-encryption-keyvault).",
+			"A key file beside the OS disk would have to lie in the clear on /boot.");
+	return r;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* how a machine is made to unlock its OS volumes in the initramfs */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/cmdline.h"
+#include "boot/initramfs-conf.h"
+#include "boot/initramfs.h"
+#include "job/steps.h"
+
+#define CONF_BEFORE INITRAMFS_CONF ".before" /* while images without us are made */
+
+static struct volume *boot_volume(const struct job *job)
+{
+	for (size_t i = 0; i < job->inventory->n; i++)
+		for (size_t k = 0; k < job->inventory->volumes[i].n_mounts; k++)
+			if (strcmp(job->inventory->volumes[i].mounts[k].target, "/boot") == 0)
+				return &job->inventory->volumes[i];
+	return NULL;
+}
+
+/* What the initramfs is to know. @ret borrows from the job and its inventory: not to be cleared. */
+static int plan_conf(const struct job *job, const char *header, struct initramfs_conf *ret)
+{
+	const struct volume *boot = boot_volume(job);
+
+	if (!boot || !boot->uuid)
+		return -ENOENT;
+	*ret = (struct initramfs_conf){
+		.root_uuid = job->uuid,
+		.mapping = job->mapping,
+		.boot_uuid = boot->uuid,
+		.boot_type = boot->filesystem,
+		.header = (char *)header,
+		.header_uuid = job->header_uuid,
+		.device = job->device,
+		.filesystem = job->filesystem,
+		.prompt_after_s = INITRAMFS_PROMPT_AFTER_S,
+	};
+	return 0;
+}
+
+/* Can every kernel that may be booted unlock the root? Return: 0 or negative, said. */
+static int verify_images(struct job *job, const struct initramfs_images *images,
+			 const struct initramfs_conf *conf)
+{
+	struct initramfs_faults faults = { 0 };
+	int r = initramfs_verify_all("", images, conf, &faults);
+
+	if (r < 0)
+		return job_fail(job, r, "initramfs-failed", "Look at the journal.",
+				"the initramfs images cannot be looked into: %m");
+	for (size_t i = 0; i < faults.n; i++)
+		r = job_fail(
+			job, -ENOEXEC, "initramfs-stale",
+			"Run update-initramfs -u -k all (or dracut -f --regenerate-all) and look at "
+			"its output, or remove that kernel.",
+			"the initramfs of kernel %s cannot unlock it: %s", faults.faults[i].version,
+			faults.faults[i].missing);
+	initramfs_faults_clear(&faults);
+	return r;
+}
+
+static int regenerate(struct job *job, const struct initramfs_conf *conf)
+{
+	struct initramfs_images images = { 0 };
+	int r = initramfs_find("", &images);
+
+	if (r == 0 && images.generator == INITRAMFS_GENERATOR_NONE)
+		r = INITRAMFS_E_NO_GENERATOR;
+	for (size_t i = 0; r == 0 && i < images.n; i++) {
+		_cleanup_(freep) char *detail = NULL;
+
+		if (images.kernels[i].is_rescue)
+			continue;
+		log_notice("Volume %s: initramfs of kernel %s.", job->uuid,
+			   images.kernels[i].version);
+		r = initramfs_regenerate("", &images, conf, images.kernels[i].version, &detail);
+		if (r != 0)
+			r = job_fail(job, r, "initramfs-failed",
+				     "Make it work (room on /boot, broken hooks), then try again.",
+				     "the initramfs of kernel %s cannot be made: %s",
+				     images.kernels[i].version,
+				     detail ? detail : strerror(r < 0 ? -r : EIO));
+	}
+	if (r > 0)
+		r = job_fail(job, r, "initramfs-failed", "Install initramfs-tools or dracut.",
+			     "no initramfs can be made");
+	if (r == 0 && conf)
+		r = verify_images(job, &images, conf);
+	initramfs_images_clear(&images);
+	return r;
+}
+
+/* Does every initramfs know the root as it is to be now? */
+bool step_os_is_prepared(struct job *job, const char *header)
+{
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
+	struct initramfs_conf wanted;
+	int r;
+
+	r = plan_conf(job, header, &wanted);
+	if (r == 0)
+		r = initramfs_find("", &images);
+	if (r == 0)
+		r = initramfs_verify_all("", &images, &wanted, &faults);
+	return r == 0 && faults.n == 0;
+}
+
+/**
+ * step_os_prepare() - every later boot of this machine can unlock the root, and boots it plain too
+ * @header: file that the root's header is in, or NULL
+ *
+ * The initramfs that does both is there, and has been looked into, before anything asks for it.
+ *
+ * Return: 0 or negative; what is wrong has been said.
+ */
+int step_os_prepare(struct job *job, const char *header)
+{
+	_cleanup_(freep) char *detail = NULL;
+	struct initramfs_conf conf;
+	int r;
+
+	r = plan_conf(job, header, &conf);
+	if (r == 0)
+		r = directory_make("/etc/vmcrypt", 0755);
+	if (r == 0)
+		r = initramfs_conf_write(INITRAMFS_CONF, &conf);
+	if (r != 0)
+		return job_fail(job, r, "boot-files", "Mount /boot and make /etc writable.",
+				INITRAMFS_CONF " cannot be written: %s",
+				strerror(r < 0 ? -r : EINVAL));
+	r = cmdline_set_root("", job->uuid, &detail);
+	if (r != 0)
+		return job_fail(job, r, "boot-loader",
+				"Make the kernel's arguments say root=UUID=… and try again.",
+				"the boot loader cannot be told to find the root by its UUID: %s",
+				detail ? detail : strerror(r < 0 ? -r : EIO));
+	return regenerate(job, &conf);
+}
+
+/** step_os_forget() - an initramfs without us, and the files as they were. Return: 0 or negative.
+ */
+int step_os_forget(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r;
+
+	if (access(INITRAMFS_CONF, F_OK) < 0 && access(CONF_BEFORE, F_OK) < 0)
+		return 0;
+	r = cmdline_reset_root("", job->uuid, &detail);
+	if (r != 0)
+		return job_fail(job, r, "boot-loader", "Look at the journal.",
+				"the boot loader's files cannot be put back: %s",
+				detail ? detail : strerror(r < 0 ? -r : EIO));
+	/* under the one name or the other it is there until the images are made: cut, it is done
+	 * again */
+	if (rename(INITRAMFS_CONF, CONF_BEFORE) < 0 && errno != ENOENT)
+		return -errno;
+	r = regenerate(job, NULL);
+	if (r != 0) {
+		(void)rename(CONF_BEFORE, INITRAMFS_CONF);
+		return r;
+	}
+	return file_remove_durably(CONF_BEFORE);
+}
+
+/** step_os_boot_done() - crypttab has the volume, and every initramfs can unlock the root */
+int step_os_boot_done(struct job *job)
+{
+	int r;
+
+	if (job->plan->is_initramfs) /* it is what this is */
+		return 1;
+	r = step_boot_done(job);
+	return r <= 0 || !job->is_root ? r : step_os_is_prepared(job, job->header_file);
+}
+
+int step_os_boot(struct job *job)
+{
+	int r = step_boot(job);
+
+	return r != 0 || !job->is_root ? r : step_os_prepare(job, job->header_file);
+}
+
+int step_os_boot_undo(struct job *job)
+{
+	int r = step_boot_undo(job);
+
+	return r < 0 || !job->is_root ? r : step_os_forget(job);
+}
