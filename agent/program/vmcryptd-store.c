@@ -49,11 +49,20 @@ static bool is_job_id(const char *text)
 	return text[ID_LETTERS] == '\0';
 }
 
+static bool has_name(const struct store_names *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (strcmp(names->names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Adds to what is in *ret. */
 static int list_folders(const char *path, bool (*is_wanted)(const char *name),
 			struct store_names *ret)
 {
-	_cleanup_(store_names_clear) struct store_names names = { 0 };
 	_cleanup_(closedirp) DIR *directory = NULL;
+	struct store_names names = *ret;
 	const struct dirent *entry;
 
 	directory = opendir(path);
@@ -62,34 +71,39 @@ static int list_folders(const char *path, bool (*is_wanted)(const char *name),
 	while (directory && names.n < STORE_FOLDERS_MAX && (entry = readdir(directory))) {
 		char **larger;
 
-		if (!is_wanted(entry->d_name) || entry->d_type != DT_DIR)
+		if (!is_wanted(entry->d_name) || entry->d_type != DT_DIR ||
+		    has_name(&names, entry->d_name))
 			continue;
 		larger = reallocarray(names.names, names.n + 1, sizeof(*larger));
 		if (!larger)
 			return -ENOMEM;
-		names.names = larger;
+		names.names = ret->names = larger;
 		larger[names.n] = strdup(entry->d_name);
 		if (!larger[names.n])
 			return -ENOMEM;
-		names.n++;
+		ret->n = ++names.n;
 	}
 	if (names.n > 0)
 		qsort(names.names, names.n, sizeof(*names.names), compare_names);
-	*ret = names;
-	names = (struct store_names){ 0 };
 	return 0;
 }
 
 /** store_list_jobs() - ids of all jobs, oldest first. Return: 0 or -errno. */
 int store_list_jobs(struct store_names *ret)
 {
+	*ret = (struct store_names){ 0 };
 	return list_folders(STORE_JOBS_DIRECTORY, is_job_id, ret);
 }
 
 /** store_list_snapshots() - names of all snapshots. Return: 0 or -errno. */
 int store_list_snapshots(struct store_names *ret)
 {
-	return list_folders(STORE_SNAPSHOTS_DIRECTORY, request_is_snapshot_name, ret);
+	int r;
+
+	*ret = (struct store_names){ 0 };
+	r = list_folders(STORE_SNAPSHOTS_DIRECTORY, request_is_snapshot_name, ret);
+	return r < 0 ? r
+		     : list_folders(STORE_OS_SNAPSHOTS_DIRECTORY, request_is_snapshot_name, ret);
 }
 
 static int new_id(char **ret)
@@ -313,19 +327,13 @@ int store_job_remove(const char *id)
 	return 0;
 }
 
-/**
- * store_snapshot_read() - the manifest of a snapshot
- * @name: checked with request_is_snapshot_name()
- *
- * Return: 0, STORE_E_ABSENT, STORE_E_DAMAGED or -ENOMEM.
- */
-int store_snapshot_read(const char *name, struct json_object **ret)
+static int read_manifest(const char *place, const char *name, struct json_object **ret)
 {
 	_cleanup_(json_putp) struct json_object *manifest = NULL;
 	_cleanup_(freep) char *path = NULL;
 	int r;
 
-	r = text_format(&path, STORE_SNAPSHOTS_DIRECTORY "/%s/manifest.json", name);
+	r = text_format(&path, "%s/%s/manifest.json", place, name);
 	if (r == 0)
 		r = json_read_file(path, STORE_MANIFEST_MAX_BYTES, &manifest);
 	if (r == -ENOMEM)
@@ -335,6 +343,47 @@ int store_snapshot_read(const char *name, struct json_object **ret)
 	if (r < 0 || !json_object_is_type(manifest, json_type_object))
 		return STORE_E_DAMAGED;
 	*ret = steal(manifest);
+	return 0;
+}
+
+static int append_array(struct json_object *from, struct json_object *to, const char *name)
+{
+	struct json_object *source = json_get_array(from, name), *target = json_get_array(to, name);
+
+	for (size_t i = 0; source && target && i < json_object_array_length(source); i++)
+		if (json_object_array_add(
+			    target, json_object_get(json_object_array_get_idx(source, i))) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/**
+ * store_snapshot_read() - the manifest of a snapshot
+ * @name: checked with request_is_snapshot_name()
+ *
+ * A job on data and OS volumes has two folders; they are told as one.
+ *
+ * Return: 0, STORE_E_ABSENT, STORE_E_DAMAGED or -ENOMEM.
+ */
+int store_snapshot_read(const char *name, struct json_object **ret)
+{
+	_cleanup_(json_putp) struct json_object *data = NULL, *os = NULL;
+	int r, of_os;
+
+	r = read_manifest(STORE_SNAPSHOTS_DIRECTORY, name, &data);
+	if (r != 0 && r != STORE_E_ABSENT)
+		return r;
+	of_os = read_manifest(STORE_OS_SNAPSHOTS_DIRECTORY, name, &os);
+	if (of_os != 0 && (of_os != STORE_E_ABSENT || r != 0))
+		return of_os;
+	if (data && os) {
+		r = append_array(os, data, "volumes");
+		if (r == 0)
+			r = append_array(os, data, "files");
+		if (r < 0)
+			return r;
+	}
+	*ret = data ? steal(data) : steal(os);
 	return 0;
 }
 

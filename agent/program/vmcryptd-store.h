@@ -14,6 +14,8 @@
 #define STORE_JOBS_DIRECTORY      "/var/lib/vmcrypt/jobs"
 #define STORE_RUN_DIRECTORY       "/run/vmcrypt/jobs"
 #define STORE_SNAPSHOTS_DIRECTORY "/var/lib/vmcrypt/snapshots"
+#define STORE_OS_SNAPSHOTS_DIRECTORY                                                               \
+	"/boot/vmcrypt/snapshots" /* of OS volumes: not on themselves */
 
 #define STORE_REPORT_MAX_BYTES (1024 * 1024) /* 256 volumes with a fault each take 200 KiB */
 #define STORE_MANIFEST_MAX_BYTES                                                                   \
