@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the OS scenarios have in common: the root from plain to encrypted, and what must hold."""
+
+import time
+
+import image
+import story
+
+ROOT = image.ROOT_UUID
+PREPARED_S = 420  # an initramfs is made, of some 700 processes
+LIMIT = 1500
+
+
+def enable(vm, *flags, volume_type="OS", **more):
+    """Type enable; back when the machine is ready for its reboot, or with the refusal."""
+    more.setdefault("timeout", PREPARED_S)
+    words = ["vmcryptctl", "enable", "--volume-type", volume_type, "--disk-encryption-keyvault",
+             story.VAULT, *flags]
+    return vm.run(" ".join(words), **more)
+
+
+def prepare(rig, memory="1024M", boot_disk="384M", **more):
+    """A machine with files on its root, booted through its own initramfs."""
+    vm = rig.vm(boot_disk=boot_disk, memory=memory, **more)
+    vm.boot()
+    vm.fill("/srv", "24M")
+    return vm
+
+
+def root_mapping(uuid=ROOT):
+    return f"vmcrypt-{uuid}"
+
+
+def assert_root_encrypted(vm, uuid=ROOT):
+    """The root is mounted through a finished mapping over LUKS2, whatever our programs say."""
+    story.assert_encrypted(vm, uuid, "/")
+
+
+def assert_pending(vm, uuid=ROOT):
+    answer = story.show(vm)
+    assert answer["os"] == "VMRestartPending", answer
+    row = story.state(vm, uuid)
+    assert row["state"] == "VMRestartPending", row
+    return answer
+
+
+def faults(vm):
+    return [fault for report in story.show(vm)["reports"] for fault in report["faults"]]
+
+
+def encrypt(vm, uuid=ROOT, flags=("--key-encryption-key", story.KEK), reboot_timeout=240):
+    """The main job for the root, whole, with a busy root. Return: the writer, stopped."""
+    writer = vm.writer("/var/lib/writer")
+    enable(vm, *flags)
+    assert_pending(vm, uuid)
+    vm.reboot()
+    source = vm.run("findmnt -n -o SOURCE /").strip().split("[")[0]
+    assert vm.run(f"readlink -f {source} /dev/mapper/{root_mapping(uuid)} | uniq | wc -l").strip() \
+        == "1", source
+    writer.start()
+    story.wait_state(vm, [uuid], "Encrypted", timeout=reboot_timeout + 600)
+    story.wait_jobs(vm)
+    time.sleep(1)
+    writer.stop()
+    assert_root_encrypted(vm, uuid)
+    assert story.show(vm)["os"] == "Encrypted"
+    return writer
+
+
+def check_after(vm, writer, uuid=ROOT):
+    """Whole and unlocked by itself."""
+    assert_root_encrypted(vm, uuid)
+    assert story.show(vm)["os"] == "Encrypted"
+    vm.verify("/srv")
+    writer.verify()
+
+
+def _build_encrypted(rig):
+    vm = prepare(rig)
+    read, write = "exec 9>/var/lib/recovery-key; ", " --recovery-key-fd=9"
+    vm.run(read + "vmcryptctl enable --volume-type OS --disk-encryption-keyvault " + story.VAULT
+           + " --key-encryption-key " + story.KEK + write, timeout=PREPARED_S)
+    vm.reboot()
+    story.wait_state(vm, [ROOT], "Encrypted", timeout=900)
+    story.wait_jobs(vm)
+    assert_root_encrypted(vm)
+    vm.notes["recovery key"] = vm.get("/var/lib/recovery-key").strip()
+    return vm
+
+
+def encrypted(rig):
+    """A machine that is off, its root encrypted; vm.notes has its recovery key."""
+    return rig.stage("os-encrypted", _build_encrypted)
