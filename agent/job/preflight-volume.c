@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "volume/filesystem.h"
 #include "volume/holders.h"
 
@@ -39,6 +41,38 @@ static int check_room(struct plan *plan, const struct inventory *inventory,
 			  "Grow the disk or free its last 32 MiB, or use --detached-header.",
 			  "There is no room for a LUKS2 header: %s",
 			  detail ? detail : "nothing gives way.");
+}
+
+/* An ext filesystem gives way in an overlay, whose changes lie beside the volume's state. */
+static int check_changes(struct plan *plan, const struct volume *volume, struct job *job)
+{
+	static const char *const load[] = { "modprobe", "-q", "-a", "dm-snapshot", "loop", NULL };
+	uint64_t needed, there;
+	int r, status;
+
+	if (!room_needs_changes(volume, job->room))
+		return 0;
+	(void)process_run(load, 30, &status, NULL);
+	/* built in, both have parameters, and so show below /sys/module too */
+	if (access("/sys/module/dm_snapshot", F_OK) < 0 || access("/sys/module/loop", F_OK) < 0)
+		return reason(
+			plan, job, FAULT_ERROR, "dm-snapshot-missing",
+			"Install the kernel's modules dm-snapshot and loop, grow the disk by 32 MiB, or "
+			"use --detached-header.",
+			"The kernel has no dm-snapshot or no loop devices, so its filesystem cannot be "
+			"made smaller safely.");
+	r = room_changes_bytes(volume, &needed);
+	if (r == 0)
+		r = directory_make(job_state_directory(job), 0700);
+	if (r == 0)
+		r = directory_free_bytes(job_state_directory(job), &there);
+	if (r < 0 || there >= needed)
+		return r;
+	return faults_add(&plan->report.faults, FAULT_ERROR, "snapshot-space", job->uuid,
+			  "preflight", "Make room there.",
+			  "%s has %llu MiB free, making its filesystem smaller needs %llu MiB.",
+			  job_state_directory(job), (unsigned long long)(there / 1024 / 1024),
+			  (unsigned long long)(needed / 1024 / 1024));
 }
 
 static int check_filesystem(struct plan *plan, const struct volume *volume, struct job *job)
@@ -233,6 +267,8 @@ static int check_encrypt(struct plan *plan, struct inventory *inventory,
 			   "All data on it will be destroyed: a new filesystem is made.");
 	if (r == 0 && (!plan->request->is_format_all || job->is_os))
 		r = check_room(plan, inventory, volume, job);
+	if (r == 0 && (!plan->request->is_format_all || job->is_os))
+		r = check_changes(plan, volume, job);
 	if (r == 0 && (!plan->request->is_format_all || job->is_os))
 		r = check_filesystem(plan, volume, job);
 	if (r == 0)

@@ -372,7 +372,10 @@ static int header_undo(struct job *job)
 	bool is_torn, is_unused;
 	int r;
 
-	r = job_look(job);
+	/* a merge that failed has left nothing that could be mounted */
+	r = step_finish_room(job);
+	if (r == 0)
+		r = job_look(job);
 	if (r < 0)
 		return r;
 	is_torn = job->is_committing && !job->header && !job->plain && job->backing;
