@@ -253,6 +253,20 @@ static void print_word(const char *label, struct json_object *reply, const char 
 		(void)fprintf(out, "%s %s\n", label, text);
 }
 
+/* Jobs that only a boot brings on. */
+static void print_restarts(struct json_object *reports, FILE *out)
+{
+	for (size_t i = 0; reports && i < json_object_array_length(reports); i++) {
+		struct json_object *report = json_object_array_get_idx(reports, i);
+		_cleanup_(freep) char *text = NULL;
+		const char *job = json_get_string(report, "job");
+
+		if (json_get_bool(report, "restart", false) &&
+		    text_clean(job ? job : "", TABLE_CELL_MAX, &text) == 0)
+			(void)fprintf(out, "Job %s waits for a reboot.\n", text);
+	}
+}
+
 /** table_print_status() - the reply of Show: the two words, then the volumes. Return: 0 or -ENOMEM.
  */
 int table_print_status(struct json_object *reply, bool has_style, FILE *out)
@@ -266,6 +280,7 @@ int table_print_status(struct json_object *reply, bool has_style, FILE *out)
 
 	print_word("OS volume:   ", reply, "os", out);
 	print_word("Data volumes:", reply, "data", out);
+	print_restarts(json_get_array(reply, "reports"), out);
 	r = table_head(&table, names, ARRAY_SIZE(names));
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct json_object *volume = json_object_array_get_idx(volumes, i);
@@ -284,7 +299,7 @@ int table_print_status(struct json_object *reply, bool has_style, FILE *out)
 
 static int add_volume_row(struct table *table, struct json_object *volume)
 {
-	static const char *const texts[] = { "path", "kind", "filesystem", "uuid" };
+	static const char *const texts[] = { "device", "kind", "filesystem", "uuid" };
 	const char *reason = json_get_string(volume, "reason");
 	int r = 0;
 

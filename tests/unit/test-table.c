@@ -75,6 +75,10 @@ static void test_tables(void **state)
 		const char *text;
 	} rows[] = {
 		{ "nothing known", "{}", table_print_status, "OS volume:    Unknown\nData volumes: Unknown\n" },
+		{ "before a boot", "{\"os\":\"VMRestartPending\",\"data\":\"NotMounted\",\"reports\":[{\"job\":\"20200101T000000Z-0001\","
+		  "\"restart\":true},{\"job\":\"2\",\"restart\":false},{\"job\":\"3\"}]}",
+		  table_print_status, "OS volume:    VMRestartPending\nData volumes: NotMounted\n"
+		  "Job 20200101T000000Z-0001 waits for a reboot.\n" },
 		{ "a volume in work", "{\"os\":\"NotEncrypted\",\"data\":\"EncryptionInProgress\",\"volumes\":["
 		  "{\"uuid\":\"12ab-34cd\",\"role\":\"data\",\"filesystem\":\"ext4\",\"size_bytes\":1073741824,"
 		  "\"mounts\":[\"/d\\u00e4ta\"],\"state\":\"EncryptionInProgress\",\"percent\":99.99,\"rate_bytes\":1048576,"
@@ -86,7 +90,7 @@ static void test_tables(void **state)
 		  "\n"
 		  "VOLUME     MOUNT  SIZE     STATE                 DONE    RATE       LEFT   PROVIDER  KEY     HEADER\n"
 		  "12ab-34cd  /d\xc3\xa4ta  1.0 GiB  EncryptionInProgress  99.9 %  1.0 MiB/s  1 min  keyvault  kv1/s1  attached\n" },
-		{ "why not", "{\"volumes\":[{\"path\":\"/dev/sda1\",\"kind\":\"partition\",\"size_bytes\":5,\"mounts\":[],"
+		{ "why not", "{\"volumes\":[{\"device\":\"/dev/sda1\",\"kind\":\"partition\",\"size_bytes\":5,\"mounts\":[],"
 		  "\"selected\":false,\"excuse\":\"boot\",\"reason\":\"The machine \\u001bboots from it.\"}]}",
 		  table_print_volumes,
 		  "DEVICE     KIND       FILESYSTEM  VOLUME  MOUNT  SIZE  SELECTED  WHY NOT\n"
