@@ -79,6 +79,7 @@ static const struct {
 	{ "check",    VERB_CHECK },
 	{ "show",     VERB_SHOW },
 	{ "volumes",  VERB_VOLUMES },
+	{ "recover",  VERB_RECOVER },
 	{ "pause",    VERB_PAUSE },
 	{ "resume",   VERB_RESUME },
 	{ "snapshot", VERB_SNAPSHOT },
@@ -217,7 +218,7 @@ static int read_verb(int n, char *words[], struct options *options, char **ret_p
 
 	if (n == 0)
 		return wrong(ret_problem, "Say what to do: enable, disable, check, show, volumes, "
-					  "pause, resume or snapshot.");
+					  "recover, pause, resume or snapshot.");
 	options->verb = VERB_HELP;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(words[0], verbs[i].name) != 0)
@@ -243,6 +244,10 @@ static int read_verb(int n, char *words[], struct options *options, char **ret_p
 				     "shows them.");
 		options->name = words[2];
 		used = 3;
+	}
+	if (options->verb == VERB_RECOVER && n > 1) {
+		options->name = words[1];
+		used = 2;
 	}
 	if (n > used)
 		return wrong(ret_problem, "\"%.*s\" is one word too many.", ECHO_MAX, words[used]);

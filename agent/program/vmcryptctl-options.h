@@ -15,6 +15,7 @@ enum verb {
 	VERB_CHECK,
 	VERB_SHOW,
 	VERB_VOLUMES,
+	VERB_RECOVER,
 	VERB_PAUSE,
 	VERB_RESUME,
 	VERB_SNAPSHOT, /* completed by its second word: one of the next three */
@@ -39,7 +40,7 @@ struct options {
 	enum verb verb;
 	enum json_mode json;
 	struct json_object *request; /* varlink type Request; owned */
-	const char *name;            /* of a snapshot; borrowed from argv */
+	const char *name;            /* of a snapshot, or a volume's UUID; borrowed from argv */
 	int recovery_fd;             /* -1: to the terminal */
 	bool is_plan, is_watch, is_no_wait, is_yes;
 };

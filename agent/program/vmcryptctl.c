@@ -15,6 +15,7 @@
 #include "ipc/varlink-client.h"
 #include "program/vmcryptctl-fault.h"
 #include "program/vmcryptctl-options.h"
+#include "program/vmcryptctl-recover.h"
 #include "program/vmcryptctl-recovery.h"
 #include "program/vmcryptctl-table.h"
 #include "program/vmcryptctl-watch.h"
@@ -33,6 +34,7 @@ static const char help[] =
 	"  check               say what would stand in the way of enable, change nothing\n"
 	"  show                the state of the volumes, read from the disks\n"
 	"  volumes             every block device, and which ones a volume type selects\n"
+	"  recover [VOLUME]    how to open and repair volumes on another machine\n"
 	"  pause, resume       stop the running jobs at a safe place, and let them go on\n"
 	"  snapshot list       what was saved before volumes were changed\n"
 	"  snapshot show NAME\n"
@@ -209,6 +211,8 @@ static int print_end(struct run *run, struct json_object *report)
 		return code;
 	if (strcmp(state, "done") == 0)
 		(void)puts("Done.");
+	else if (strcmp(state, "waiting") == 0 && json_get_bool(report, "restart", false))
+		(void)puts("The job waits for a reboot, and goes on by itself after it.");
 	else if (strcmp(state, "waiting") == 0)
 		(void)puts("The job is written down and waits: for the next boot, for "
 			   "\"vmcryptctl resume\", or for what is said above.");
@@ -344,6 +348,44 @@ static int run_show(struct run *run)
 	return code;
 }
 
+static int print_recover(struct run *run, struct json_object *reply)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	int r;
+
+	if (wants_json(run))
+		r = recover_to_json(reply, run->options->name, &object);
+	else
+		r = recover_print(reply, run->options->name, stdout);
+	if (r == RECOVER_E_UNKNOWN) {
+		(void)fputs("There is no such volume, or it is not encrypted.\n"
+			    "  → \"vmcryptctl show\" names all.\n",
+			    stderr);
+		return CTL_FAILED;
+	}
+	if (r < 0)
+		return fault_print_system(r, stderr);
+	if (object)
+		print_json(run, object);
+	return CTL_OK;
+}
+
+/* Where the machine cannot say what it has, the general way is better than nothing. */
+static int run_recover(struct run *run)
+{
+	_cleanup_(varlink_answer_clear) struct varlink_answer answer = { 0 };
+	int code;
+
+	code = start_call(run, INTERFACE "Show", NULL, false);
+	if (code == CTL_OK)
+		code = next_reply(run, REPLY_TIMEOUT_MS, &answer);
+	if (code == CTL_OK)
+		return print_recover(run, answer.parameters);
+	if (!wants_json(run))
+		recover_print_general(stdout);
+	return code;
+}
+
 /* A call with one reply, which is printed by @print. */
 static int run_simple(struct run *run, const char *method, struct json_object *parameters,
 		      int (*print)(struct json_object *reply, bool has_style, FILE *out))
@@ -440,6 +482,8 @@ static int run_verb(struct run *run)
 		return run_show(run);
 	case VERB_VOLUMES:
 		return run_volumes(run);
+	case VERB_RECOVER:
+		return run_recover(run);
 	case VERB_PAUSE:
 		return run_simple(run, INTERFACE "Pause", NULL, print_pause);
 	case VERB_RESUME:
@@ -470,6 +514,12 @@ static int run(const struct options *options)
 	if (geteuid() == 0 && json_get_bool(options->request, "recovery_key", false))
 		(void)secret_process_harden();
 	r = varlink_client_connect(SOCKET_PATH, &client);
+	if ((r == -ENOENT || r == -ECONNREFUSED) && options->verb == VERB_RECOVER &&
+	    options->json == JSON_MODE_OFF) {
+		/* so it is on the machine that a disk is recovered with */
+		recover_print_general(stdout);
+		return fflush(stdout) == 0 ? CTL_OK : CTL_FAILED;
+	}
 	if (r < 0)
 		return fault_print_system(r, stderr);
 	state.client = client;

@@ -22,6 +22,7 @@ SERVICE = "org.varlink.service."
 SOCKET = "/run/vmcrypt/vmcrypt.sock"
 JOBS = "/var/lib/vmcrypt/jobs"
 REQUEST = {"volume_type": "Data", "vault": "https://kv1.vault.azure.net"}
+LUKS_UUID = "aaaaaaaa-0000-4000-8000-000000000001"
 SKIPPED = 77
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOBODY = 65534
@@ -101,9 +102,12 @@ class House:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("/run/vmcrypt/inspect.sock")
         listener.listen(16)
-        volume = {"uuid": "AAAA-BBBB", "kind": "partition", "role": "data", "path": "/dev/sdc1",
+        volume = {"uuid": "AAAA-BBBB", "kind": "partition", "role": "data", "device": "/dev/sdc1",
                   "size_bytes": 1 << 30, "mounts": ["/data"], "state": "EncryptionInProgress",
                   "filesystem": "ext4", "percent": 50.0, "selected": True, "label": "\x1b[2J"}
+        root = {"uuid": "RRRR-0000", "header_uuid": LUKS_UUID, "header": "attached", "kind": "partition",
+                "mapping": "vmcrypt-RRRR-0000", "device": "/dev/sda1", "filesystem": "ext4", "mounts": ["/"],
+                "state": "Encrypted", "provider": "keyvault", "key": "https://kv1.vault.azure.net/secrets/a/1"}
 
         def serve():
             while True:
@@ -114,7 +118,7 @@ class House:
                 question = json.loads(data[:-1])
                 self.questions.append(question)
                 time.sleep(0.1)
-                answer = {"volumes": [volume], "os": "NotEncrypted", "data": "EncryptionInProgress"}
+                answer = {"volumes": [volume, root], "os": "NotEncrypted", "data": "EncryptionInProgress"}
                 if question["method"] == "check":
                     answer = {"faults": [], "plan": []}
                 connection.sendall(json.dumps(answer).encode() + b"\0")
@@ -389,6 +393,7 @@ def test_next_boot(house):
     house.mode("boot")
     report = Client().call(AGENT + "Enable", {"request": REQUEST}, more=False)["parameters"]["report"]
     assert report["state"] == "waiting" and report["faults"] == [], report
+    assert f"Job {report['job']} waits for a reboot.\n" in house.ctl("show").stdout
     house.mode("done")
     Client().call(AGENT + "Resume")
     wait_until(lambda: not open_jobs())
@@ -478,6 +483,23 @@ def test_ctl(house):
     assert jobs() and not open_jobs()
     house.stop()
     assert house.ctl("show").returncode == 75
+    house.start()
+
+
+def test_recover(house):
+    """What the machine knows of its volumes; without the agent, the general way."""
+    result = house.ctl("recover")
+    assert result.returncode == 0 and f"D=/dev/disk/by-uuid/{LUKS_UUID}\n" in result.stdout, result
+    assert "AAAA-BBBB" not in result.stdout and "chroot /mnt\n" in result.stdout
+    assert house.ctl("recover", LUKS_UUID).stdout == house.ctl("recover", "rrrr-0000").stdout == result.stdout
+    assert house.ctl("recover", "AAAA-BBBB").returncode == 1
+    volumes = json.loads(house.ctl("recover", "--json=short").stdout)["volumes"]
+    assert [volume["text"] for volume in volumes] == [result.stdout]
+    assert "/dev/sdc1" in house.ctl("volumes").stdout
+    house.stop()
+    result = house.ctl("recover")
+    assert result.returncode == 0 and "D=DEVICE\n" in result.stdout, result
+    assert house.ctl("recover", "--json=short").returncode == 75
     house.start()
 
 

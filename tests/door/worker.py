@@ -47,7 +47,7 @@ if mode == "recovery":
     person.close()
     os.unlink(f"{run}/recovery.sock")
 if mode == "boot":
-    report(run, state="waiting", prepared=True)
+    report(run, state="waiting", prepared=True, restart=True)
     sys.exit(0)
 time.sleep(0.4)
 report(run, prepared=True, volumes=[{
