@@ -40,7 +40,8 @@ bool unlock_prompt_is_due(const struct unlock_prompt_look *look)
  * @console: borrowed as long as @prompt is used; may be none
  *
  * systemd-ask-password is for its agents alone: on a terminal that controls no session, as an
- * initramfs without systemd has, it shows no question, and shows what is typed.
+ * initramfs without systemd has, it shows no question, and shows what is typed. A console that we
+ * opened ourselves is then only for the key that brings the question.
  * Source: systemd 252, src/shared/ask-password-api.c, ask_password_tty().
  */
 void unlock_prompt_init(struct unlock_prompt *prompt, struct unlock_console *console)
@@ -49,7 +50,7 @@ void unlock_prompt_init(struct unlock_prompt *prompt, struct unlock_console *con
 					     "/bin/systemd-ask-password" };
 
 	*prompt = (struct unlock_prompt){ .console = console, .fd = -EBADF };
-	if (console->fd >= 0 || access(SYSTEMD, F_OK) < 0)
+	if ((console->fd >= 0 && !console->is_own) || access(SYSTEMD, F_OK) < 0)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(tools) && !prompt->tool; i++)
 		if (access(tools[i], X_OK) == 0)
@@ -133,6 +134,7 @@ int unlock_prompt_show(struct unlock_prompt *prompt, const char *question)
 	r = secret_new(PASSPHRASE_MAX_BYTES + 1, &typed);
 	if (r < 0)
 		return r;
+	unlock_console_restore(prompt->console); /* an agent may read from it */
 	r = prompt->tool ? start_tool(prompt, question) : ask_on_console(prompt, question);
 	if (r < 0)
 		return r;
@@ -165,6 +167,8 @@ static int close_prompt(struct unlock_prompt *prompt)
 	status = end_child(prompt);
 	prompt->typed = secret_free(prompt->typed);
 	unlock_console_restore(prompt->console);
+	if (prompt->tool)
+		(void)unlock_console_watch(prompt->console);
 	return status;
 }
 

@@ -24,7 +24,6 @@
 
 #define CMDLINE           "/proc/cmdline"
 #define CMDLINE_MAX_BYTES (64 * 1024) /* the kernel's own limit is a page or four */
-#define SYSTEMD           "/run/systemd/system"
 #define TICK_MS           500
 #define DISK_PAUSE_S      1
 #define HEADER_PAUSE_S    10
@@ -338,7 +337,7 @@ static void wait(struct root *root)
 
 static void open_console(struct root *root)
 {
-	if (unlock_console_take(STDIN_FILENO, &root->console) < 0 && access(SYSTEMD, F_OK) < 0)
+	if (unlock_console_take(STDIN_FILENO, &root->console) < 0)
 		(void)unlock_console_open(&root->console);
 	(void)unlock_console_watch(&root->console);
 	unlock_prompt_init(&root->prompt, &root->console);
