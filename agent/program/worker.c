@@ -4,7 +4,7 @@
  *   vmcrypt-worker ID         carry out job ID, from wherever it is, to its end
  *   vmcrypt-worker --early    before the volumes are mounted: what was left for this boot
  *   vmcrypt-worker --initramfs  in the initramfs: what was left for OS volumes
- *   vmcrypt-worker --kernel VERSION  warn when the initramfs of a kernel cannot unlock the root
+ *   vmcrypt-worker --kernel [VERSION]  warn when the initramfs of a kernel cannot unlock the root
  *   vmcrypt-worker --inspect  one question on standard input, one answer: what is there, and may we
  *
  * The only program that writes disks, /etc and /boot; has no network. SIGTERM stops it between two
@@ -419,7 +419,7 @@ int main(int argc, char *argv[])
 		(void)fprintf(
 			argc == 2 ? stdout : stderr,
 			"Usage: vmcrypt-worker JOB | --early | --initramfs | --inspect | --kernel "
-			"VERSION\n"
+			"[VERSION]\n"
 			"Started by the vmcrypt units; see vmcrypt(7).\n");
 		return argc == 2 ? EXIT_SUCCESS : EXIT_FAILURE;
 	}
