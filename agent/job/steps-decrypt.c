@@ -264,7 +264,7 @@ static int os_release_apply(struct job *job)
 
 static int tidy_apply(struct job *job)
 {
-	_cleanup_(freep) char *backup = NULL;
+	_cleanup_(freep) char *backup = NULL, *elsewhere = NULL;
 	int r;
 
 	r = file_remove_durably(job->header_file);
@@ -272,6 +272,10 @@ static int tidy_apply(struct job *job)
 		r = job_path(job, "headers", "backup", &backup);
 	if (r == 0)
 		r = file_remove_durably(backup);
+	if (r == 0)
+		r = text_format(&elsewhere, STATE_DIRECTORY "/headers/%s.backup", job->header_uuid);
+	if (r == 0)
+		r = file_remove_durably(elsewhere);
 	if (r == 0)
 		r = record_forget(job->uuid);
 	if (r < 0)

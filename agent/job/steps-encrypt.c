@@ -423,14 +423,21 @@ int step_tidy_done(struct job *job)
 
 static int keep_header_backup(struct job *job)
 {
-	_cleanup_(freep) char *path = NULL;
+	_cleanup_(freep) char *path = NULL, *elsewhere = NULL;
 	int r;
 
 	r = job_path(job, "headers", "backup", &path);
 	if (r < 0)
 		return r;
 	(void)unlink(path);
-	return header_backup(job->backing->path, job_header_file(job), path);
+	r = header_backup(job->backing->path, job_header_file(job), path);
+	if (r != 0 || !job->is_os)
+		return r;
+	/* where the header is on /boot, /boot may be what is lost */
+	r = directory_make(STATE_DIRECTORY "/headers", 0700);
+	if (r == 0)
+		r = text_format(&elsewhere, STATE_DIRECTORY "/headers/%s.backup", job->header_uuid);
+	return r == 0 ? file_copy(path, elsewhere, 0600) : r;
 }
 
 /** tidy: the filesystem takes the room that is left, plain copies go, the header is kept once more
