@@ -195,8 +195,8 @@ static const struct {
 	  "       exit\n"
 	  "\n"
 	  "5. Close it, and make the disk the OS disk of its machine again. When that runs, \"vmcryptctl\n"
-	  "   check\" with the words of \"enable\" looks into every initramfs and asks the vault: so it is known\n"
-	  "   before the next reboot whether that succeeds.\n"
+	  "   check\" with the words of \"enable\" looks into every initramfs and tries the vault, before the\n"
+	  "   next reboot depends on them.\n"
 	  "       umount --recursive /mnt\n"
 	  "       cryptsetup close $N\n" },
 	{ IS_DETACHED | HAS_BOOT,
