@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The test's certificate authority: made anew for each run, trusted by nobody else.
+"""The test's certificate authority: made anew for each run, or kept with a saved state; trusted by nobody else.
 
 The certificate names are the real ones, so that clients run with their real defaults. Besides the
 good certificate there are three bad ones, for clients that must refuse them.
@@ -7,6 +7,7 @@ good certificate there are three bad ones, for clients that must refuse them.
 import datetime
 import os
 import ssl
+from typing import Optional
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,13 +35,19 @@ def _write(path: str, data: bytes) -> None:
 
 
 class Authority:
-    """A CA with its certificates in a folder: ca.pem for clients, contexts for servers."""
+    """A CA with its certificates in a folder: ca.pem for clients, contexts for servers.
 
-    def __init__(self, folder: str) -> None:
+    kept: file that was authority.pem in another folder, to be the same CA again; good for 60 days
+    """
+
+    def __init__(self, folder: str, kept: Optional[str] = None) -> None:
         self.folder = folder
         self.ca_pem = os.path.join(folder, "ca.pem")
-        self.key, self.certificate = self._make_ca("vmcrypt test authority")
-        _write(self.ca_pem, self.certificate.public_bytes(serialization.Encoding.PEM))
+        self.key, self.certificate = (self._load_ca(kept) if kept
+                                      else self._make_ca("vmcrypt test authority"))
+        public = self.certificate.public_bytes(serialization.Encoding.PEM)
+        _write(os.path.join(folder, "authority.pem"), self._private(self.key) + public)
+        _write(self.ca_pem, public)
         os.chmod(self.ca_pem, 0o644)
         stranger = self._make_ca("somebody else's authority")
         self.names = NAMES
@@ -49,6 +56,18 @@ class Authority:
             "tls-untrusted": self.context("untrusted", NAMES, issuer=stranger),
             "tls-expired": self.context("expired", NAMES, days=(-30, -1)),
         }
+
+    @staticmethod
+    def _private(key) -> bytes:
+        return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                 serialization.NoEncryption())
+
+    @staticmethod
+    def _load_ca(path: str):
+        with open(path, "rb") as f:
+            text = f.read()
+        return (serialization.load_pem_private_key(text, None),
+                x509.load_pem_x509_certificate(text))
 
     @staticmethod
     def _make_ca(title: str):
@@ -86,9 +105,7 @@ class Authority:
                            False)
             .sign(ca_key, hashes.SHA256()))
         path = os.path.join(self.folder, f"{title}.pem")
-        _write(path, key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption()) + certificate.public_bytes(serialization.Encoding.PEM))
+        _write(path, self._private(key) + certificate.public_bytes(serialization.Encoding.PEM))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # as the service has enforced since 2023
         context.load_cert_chain(path)

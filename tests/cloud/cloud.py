@@ -6,8 +6,9 @@ Meant to run inside a network namespace that has those addresses (namespace.py m
 in it is for production: all secrets are readable through the control socket.
 
   cloud.py WORKDIR [--vault-address A] [--login-address A] [--metadata-address A] [--state FILE]
+           [--authority FILE]
 
-Files in WORKDIR: ca.pem (for clients), control.sock (see control.py), requests.jsonl (the log).
+Files in WORKDIR: ca.pem (for clients), authority.pem (the same with its private key), control.sock (see control.py), requests.jsonl (the log).
 """
 import argparse
 import json
@@ -40,7 +41,8 @@ DEFAULT_VAULTS = {
 class Cloud:
     """Everything together, and the verbs of the control socket."""
 
-    def __init__(self, workdir: str, addresses: dict[str, str]) -> None:
+    def __init__(self, workdir: str, addresses: dict[str, str],
+                 kept_authority: Optional[str] = None) -> None:
         self.workdir = workdir
         self.faults = Faults()
         self.requests = Log(os.path.join(workdir, "requests.jsonl"))
@@ -48,7 +50,7 @@ class Cloud:
         self.identity = Identity(self.tokens)
         self.metadata = Metadata(self.identity)
         self.vaults: dict[str, Vault] = {}
-        authority = Authority(workdir)
+        authority = Authority(workdir, kept_authority)
         tls = dict(faults=self.faults, log=self.requests, service_of=self.service_of,
                    answer=self.answer, authority=authority)
         self.listeners = {
@@ -191,10 +193,11 @@ def main() -> None:
     parser.add_argument("--login-address", default="198.51.100.5")
     parser.add_argument("--metadata-address", default="169.254.169.254")
     parser.add_argument("--state", help="state to begin with, as the control verb save wrote it")
+    parser.add_argument("--authority", help="authority.pem of the cloud whose clients are to trust us")
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test, which then ends us
     cloud = Cloud(given.workdir, {"vault": given.vault_address, "login": given.login_address,
-                                  "imds": given.metadata_address})
+                                  "imds": given.metadata_address}, given.authority)
     if given.state:
         cloud.do_load(given.state)
     else:

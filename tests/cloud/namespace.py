@@ -31,6 +31,7 @@ METADATA = "169.254.169.254"
 PLATFORM = "168.63.129.16"   # DNS and wire server of the real platform
 VAULT = "198.51.100.4"       # where all vaults are (TEST-NET-2)
 LOGIN = "198.51.100.5"       # where login, resource manager and a redirect's target are
+STATE, AUTHORITY = "state.json", "authority.pem"  # in a folder of save()
 START_SECONDS = 30           # key generation on a busy machine takes a while
 LOGIN_NAMES = ("login.microsoftonline.com", "login.windows.net", "login.microsoftonline.us",
                "login.chinacloudapi.cn", "management.azure.com", "management.usgovcloudapi.net",
@@ -85,20 +86,26 @@ class Namespace:
     """A network namespace with the cloud in it: vault, identity, DNS, DHCP; nothing beyond."""
 
     def __init__(self, workdir: str, tap: Optional[str] = None,
-                 state: Optional[str] = None) -> None:
+                 saved: Optional[str] = None) -> None:
         """
         workdir: folder for ca.pem, logs and the control socket; made if missing, and left in place
         tap:     name of a tap device to create in the namespace for a VM (UML, QEMU), or None
-        state:   file that `cloud.save()` wrote, to begin with
+        saved:   folder that `save()` filled, to begin with: the same vaults and the same authority
         """
         self.workdir = os.path.abspath(workdir)
         self.tap = tap
         self.name = f"vmcrypt-{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
         self.ca_pem = os.path.join(self.workdir, "ca.pem")
         self.cloud = _Cloud(self)
-        self._state = state
+        self._saved = saved
         self._warden: Optional[subprocess.Popen] = None
         self._daemons: dict[str, subprocess.Popen] = {}
+
+    def save(self, folder: str) -> None:
+        """Keep the vaults with all that is in them and the authority, for `saved` of another one."""
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self.cloud.save(os.path.join(folder, STATE))
+        shutil.copy(os.path.join(self.workdir, AUTHORITY), folder)
 
     def popen(self, argv: list[str], **kw: Any) -> subprocess.Popen:
         """A process inside the namespace; its pid is the program's own. Ends with the namespace."""
@@ -180,8 +187,9 @@ class Namespace:
 
     def _start_cloud(self) -> None:
         argv = [PYTHON, os.path.join(_HERE, "cloud.py"), self.workdir]
-        if self._state:
-            argv += ["--state", os.path.abspath(self._state)]
+        if self._saved:
+            argv += ["--state", os.path.join(os.path.abspath(self._saved), STATE),
+                     "--authority", os.path.join(os.path.abspath(self._saved), AUTHORITY)]
         daemon = self._daemon("cloud", argv)
         deadline = time.monotonic() + START_SECONDS
         while True:

@@ -37,6 +37,20 @@ def test_side_by_side(workdir: str) -> None:
     _gone(b.name, b.workdir)
 
 
+def test_save(workdir: str) -> None:
+    """Another one with the same vaults, which clients of the first trust."""
+    with Namespace(workdir + "/a") as a:
+        a.cloud.set_secret("kv1", "own", "a")
+        state = a.cloud.state()
+        a.save(workdir + "/saved")
+    for saved, expected in ((workdir + "/saved", "200"), (None, "000")):
+        with Namespace(workdir + "/b", saved=saved) as b:
+            code = b.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", a.ca_pem,
+                          "https://kv1.vault.azure.net/healthstatus"], stdout=subprocess.PIPE, text=True).stdout
+            assert code == expected, (saved, code)
+            assert (b.cloud.state() == state) == bool(saved)
+
+
 def test_ends_with_a_failing_test(workdir: str) -> None:
     try:
         with Namespace(workdir, tap="tap0") as ns:
