@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -17,9 +18,11 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODULES = pathlib.Path("/usr/lib/uml/modules")
-IMAGE_SIZE = "2G"
+# about half of it is free; no more, since scenarios encrypt all of it
+IMAGE_BYTES = 768 << 20
 KERNEL_CONFIG = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n"  # what initramfs-tools looks for
 ROOT_UUID = "76dc0a7e-57c2-4c1a-9f0b-1d2f6e0a1b01"
+FSTAB_LINE = f"UUID={ROOT_UUID} / ext4 defaults,errors=remount-ro 0 1"
 
 # dpkg leaves these out: the guest is never read by a person
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -71,6 +74,7 @@ def packages():
 
 
 def _digest(*parts):
+    """A short name for this content."""
     total = hashlib.sha256()
     for part in parts:
         total.update(str(part).encode() + b"\0")
@@ -142,7 +146,7 @@ def _build_image(debian, path, say):
         # fixed UUID and no lazy initialisation: every overlay starts from a quiet, known filesystem
         subprocess.run(["mke2fs", "-qF", "-t", "ext4", "-L", "root", "-U", ROOT_UUID, "-d", root,
                         "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
-                        part, IMAGE_SIZE], check=True)
+                        part, f"{IMAGE_BYTES >> 10}K"], check=True)
         part.chmod(0o444)
         part.rename(path)
 
@@ -151,14 +155,16 @@ def _configure(root):
     subprocess.run(["cp", "-a", "--no-preserve=ownership", f"{HERE}/guest/root/.", root],
                    check=True)
     for version in MODULES.iterdir():
-        shutil.copytree(version, root / "lib/modules" / version.name, symlinks=True,
-                        dirs_exist_ok=True)
+        modules = root / "lib/modules" / version.name
+        shutil.copytree(version, modules, symlinks=True, dirs_exist_ok=True)
+        # they come with three times their size in debugging information
+        subprocess.run(["strip", "--strip-debug", *modules.rglob("*.ko")], check=True)
         subprocess.run(["chroot", root, "depmod", version.name], check=True)
         # the names that a kernel package leaves; the initramfs is made here, where it takes seconds
         (root / "boot" / f"vmlinuz-{version.name}").write_text("User-Mode Linux is its own\n")
         (root / "boot" / f"config-{version.name}").write_text(KERNEL_CONFIG)
         shutil.rmtree(root / "boot/kernel", ignore_errors=True)
-    (root / "etc/fstab").write_text(f"UUID={ROOT_UUID} / ext4 defaults,errors=remount-ro 0 1\n")
+    (root / "etc/fstab").write_text(f"{FSTAB_LINE}\n")
     (root / "etc/hostname").write_text("vm\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost vm\n")
     (root / "etc/machine-id").write_text("")
@@ -205,13 +211,12 @@ def merge_overlay(cow, base, target):
         overlay.seek(_round_up(_COW_HEADER.size, alignment))
         bitmap = overlay.read(bitmap_bytes)
         data = _round_up(_COW_HEADER.size, alignment) + _round_up(bitmap_bytes, alignment)
-        for index, byte in enumerate(bitmap):
-            if not byte:
-                continue
-            # eight sectors at a time, the usual case; single ones where the byte is mixed
-            runs = [(0, 8)] if byte == 0xFF else [(bit, 1) for bit in range(8) if byte >> bit & 1]
+        # bytes that are all ones are the usual case, in long runs; single sectors where one is mixed
+        for match in re.finditer(rb"\xff{1,256}|[^\x00\xff]", bitmap):
+            index, length, byte = match.start() * 8, len(match[0]) * 8, match[0][0]
+            runs = [(0, length)] if byte == 0xFF else [(bit, 1) for bit in range(8) if byte >> bit & 1]
             for first, count in runs:
-                offset = (index * 8 + first) * sector
+                offset = (index + first) * sector
                 overlay.seek(data + offset)
                 whole.seek(offset)
                 whole.write(overlay.read(count * sector))
