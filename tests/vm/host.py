@@ -21,6 +21,7 @@ NEEDED = {
     "/usr/bin/mmdebstrap": "mmdebstrap",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/usr/sbin/mke2fs": "e2fsprogs",
+    "/usr/sbin/sfdisk": "fdisk",
     "/usr/bin/gcc": "gcc",
     "/usr/include/x86_64-linux-gnu/sys/ptrace.h": "libc6-dev",
     "/usr/sbin/ip|/usr/bin/ip": "iproute2",

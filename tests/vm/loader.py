@@ -13,12 +13,13 @@ from machine import MachineError, parse_size
 LABEL, UUID = "boot", "5c4cf1a0-3b1c-4a4e-8d53-0f0c3f8a0b02"
 
 
-def make_disk(path, size, base_image):
-    """A /boot as the image's, on a disk of its own."""
+def make_disk(path, size, base_image, root):
+    """A /boot as the image's, on a disk of its own; root: kernel arguments that say what the root is."""
     folder = path.parent / "boot"
     _debugfs(base_image, f"rdump /boot {path.parent}")
     config = folder / "grub/grub.cfg"
-    config.write_text(config.read_text().replace("/boot/", "/"))
+    text = config.read_text().replace("/boot/", "/")
+    config.write_text(re.sub(r"\broot=\S+", root, text))
     with open(path, "wb") as file:
         file.truncate(parse_size(size))
     subprocess.run(["mke2fs", "-qF", "-t", "ext4", "-L", LABEL, "-U", UUID, "-d", folder,

@@ -37,9 +37,10 @@ class Machine:
 
     name: unique in the rig, names the working folder
     disks: {"data": "512M", …} in the order ubdb, ubdc, …; raw sparse files
+    root_image: what lies beneath the overlay that is the root disk
     """
 
-    def __init__(self, rig, name, disks, memory):
+    def __init__(self, rig, name, disks, memory, root_image=None):
         if len(disks) > len(LETTERS):
             raise ValueError(f"at most {len(LETTERS)} disks besides the root disk")
         self.rig = rig
@@ -51,18 +52,23 @@ class Machine:
         self.console_file = self.workdir / "console"
         self.console_file.touch()
         self.root_cow = self.workdir / "root.cow"
+        self.root_image = root_image or rig.base_image
         self.disks = {}    # name -> image file on the host
         self.devices = {}  # name -> device in the guest
         self.keyboard = None  # our end of what its console reads
         self.process = None
         self._descriptors = ()
-        for disk, size in disks.items():
-            path = self.workdir / f"{disk}.img"
-            with open(path, "wb") as file:
-                file.truncate(parse_size(size))
-            self.add_disk(disk, path)
+        self.make_disks(disks)
 
     # -- power
+
+    def make_disks(self, disks):
+        """More disks, empty ones, for the next power on."""
+        for name, size in disks.items():
+            path = self.workdir / f"{name}.img"
+            with open(path, "wb") as file:
+                file.truncate(parse_size(size))
+            self.add_disk(name, path)
 
     def add_disk(self, name, path):
         """One more disk, an image file, for the next power on."""
@@ -82,7 +88,7 @@ class Machine:
             "setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(self.rig.cpu), "unshare", "--pid", "--fork", "--kill-child=KILL", "--",
             "linux.uml", f"mem={self.memory}", f"umid={self.name}", f"uml_dir={self.workdir}",
             "noreboot", f"hostfs={self.share}", "con=null", "con0=fd:0,fd:1", "ssl=null",
-            f"ubda={self.root_cow},{self.rig.base_image}",
+            f"ubda={self.root_cow},{self.root_image}",
             *(f"{pathlib.Path(device).name}={self.disks[disk]}"
               for disk, device in self.devices.items()),
             f"ssl0=fd:{serial[0]},fd:{serial[1]}",

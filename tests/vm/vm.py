@@ -17,10 +17,12 @@ import types
 
 import files
 import image
+import layout
 import loader
 from machine import Machine, MachineError, parse_size
 
 FIRST_INIT = "init=/usr/lib/vmtest/init"
+BOOT = "boot"  # name of the disk that is /boot
 LONGEST_LINE = 2000  # longer ones go through the shared folder, see the agent
 HELLO_TIMEOUT_S = 180
 BOOT_TIMEOUT_S = 240
@@ -124,20 +126,33 @@ class Line:
 class VM(Machine):
     """vm = rig.vm(disks={"data": "512M"}); vm.boot(); vm.run("lsblk")"""
 
-    def __init__(self, rig, name, disks, memory, boot_disk=None):
-        super().__init__(rig, name, disks, memory)
+    def __init__(self, rig, name, disks, memory, boot_disk=None, root="ext4", stage=None):
+        root_image = stage.root_image if stage else layout.make(root, rig)
+        super().__init__(rig, name, {} if stage else disks, memory, root_image)
+        self.root = stage.root if stage else root
         self.line = None
         self.boot_id = None
         self.boot_seconds = None
-        self._laid_out = False
+        self._laid_out = bool(stage)
         self._loads_from = None
         rig.fill_share(self.share)
-        if boot_disk:
-            self._loads_from = self.workdir / "boot.img"
-            loader.make_disk(self._loads_from, boot_disk, rig.base_image)
-            self.add_disk("boot", self._loads_from)
-            (self.share / "first-boot").write_text(
-                f"echo '{loader.fstab_line()}' >> /etc/fstab; rm -rf /boot/*\n")
+        if stage:
+            stage.copy_disks(self)
+            self._loads_from = self.disks.get(BOOT)
+            self.make_disks(disks)
+        elif boot_disk:
+            self._make_boot_disk(boot_disk)
+        elif root != "ext4":
+            raise ValueError(f"a root of {root} needs an initramfs, so a boot disk")
+
+    def _make_boot_disk(self, size):
+        chosen = layout.LAYOUTS[self.root]
+        self._loads_from = self.workdir / f"{BOOT}.img"
+        loader.make_disk(self._loads_from, size, self.rig.base_image, chosen.arguments)
+        self.add_disk(BOOT, self._loads_from)
+        fstab = "\n".join([*chosen.fstab, loader.fstab_line()])
+        (self.share / "first-boot").write_text(
+            f"cat > /etc/fstab <<'END'\n{fstab}\nEND\nrm -rf /boot/*\n")
 
     # -- power
 
@@ -287,12 +302,16 @@ class VM(Machine):
     def _journal_from_disk(self, arguments):
         if not self.root_cow.exists():
             return ""
+        chosen = layout.LAYOUTS[self.root]
+        if chosen.filesystem != "ext4":
+            return f"(not read from a disk of layout {self.root})\n"
         with tempfile.TemporaryDirectory(dir=self.workdir) as folder:
             whole = pathlib.Path(folder) / "root.img"
-            image.merge_overlay(self.root_cow, self.rig.base_image, whole)
-            subprocess.run(["e2fsck", "-fy", whole], stdout=subprocess.DEVNULL,
+            image.merge_overlay(self.root_cow, self.root_image, whole)
+            filesystem = f"{whole}?offset={chosen.at}"
+            subprocess.run(["e2fsck", "-fy", filesystem], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
-            subprocess.run(["debugfs", "-R", f"rdump /var/log/journal {folder}", whole],
+            subprocess.run(["debugfs", "-R", f"rdump /var/log/journal {folder}", filesystem],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             return subprocess.run(
                 ["journalctl", "-D", f"{folder}/journal", "--no-pager", "-o", "short-monotonic",
