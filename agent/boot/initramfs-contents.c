@@ -20,7 +20,7 @@
 #define MODULE_NAME_MAX_BYTES  64                 /* MODULE_NAME_LEN of the kernel: 56 */
 #define MODULES_MAX            512                /* wanted ones, dependencies and all */
 
-enum when { ALWAYS, IF_EXT }; /* IF_EXT: the root is ext2, ext3 or ext4 */
+enum when { ALWAYS, IF_EXT, IF_XFS, IF_BTRFS }; /* what the root is; ext2, ext3 and ext4 are one */
 
 /* Files; any of the paths will do. Without usr/, which may be a link or not. */
 /* clang-format off */
@@ -38,6 +38,8 @@ static const struct {
 	{ "certificates of authorities", ALWAYS, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
 	{ "e2fsck",           IF_EXT, { "sbin/e2fsck", "bin/e2fsck" } },
 	{ "resize2fs",        IF_EXT, { "sbin/resize2fs", "bin/resize2fs" } },
+	{ "xfs_growfs",       IF_XFS, { "sbin/xfs_growfs", "bin/xfs_growfs" } },
+	{ "btrfs",            IF_BTRFS, { "bin/btrfs", "sbin/btrfs" } },
 };
 
 /* Kernel modules. One that this kernel does not have as a file is built in, or it has none. */
@@ -55,6 +57,17 @@ static const struct {
 };
 /* clang-format on */
 
+static enum when root_kind(const char *filesystem)
+{
+	if (!filesystem)
+		return ALWAYS;
+	if (strncmp(filesystem, "ext", 3) == 0)
+		return IF_EXT;
+	if (strcmp(filesystem, "xfs") == 0)
+		return IF_XFS;
+	return strcmp(filesystem, "btrfs") == 0 ? IF_BTRFS : ALWAYS;
+}
+
 struct module {
 	char name[MODULE_NAME_MAX_BYTES];
 	bool is_found;
@@ -63,7 +76,7 @@ struct module {
 struct search {
 	const char *version;
 	const char *conf; /* content that it must have */
-	bool is_ext;
+	enum when root;
 
 	struct module modules[MODULES_MAX];
 	size_t n_modules;
@@ -221,7 +234,7 @@ static int want_modules(const char *root, const struct initramfs_conf *conf, str
 	if (r < 0 || (!loadable && !built_in))
 		return r;
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(modules); i++) {
-		if (modules[i].when == IF_EXT && !search->is_ext)
+		if (modules[i].when != ALWAYS && modules[i].when != search->root)
 			continue;
 		r = look_up(loadable, modules[i].name, search);
 		if (r > 0) {
@@ -329,7 +342,8 @@ static int list_missing(const struct search *search, char **ret)
 	if (!out)
 		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-		if (!search->has_file[i] && (files[i].when == ALWAYS || search->is_ext))
+		if (!search->has_file[i] &&
+		    (files[i].when == ALWAYS || files[i].when == search->root))
 			say(out, &is_whole, files[i].name, "");
 	if (!search->has_user)
 		say(out, &is_whole, "user vmcrypt-keyfetch", "");
@@ -383,7 +397,7 @@ static int look(const char *root, const char *image, const struct initramfs_conf
 	const char *lacking = "";
 	int r;
 
-	search->is_ext = conf->filesystem && strncmp(conf->filesystem, "ext", 3) == 0;
+	search->root = root_kind(conf->filesystem);
 	r = text_format(&path, "%s%s", root, INITRAMFS_CONF);
 	if (r == 0)
 		r = file_read(path, INITRAMFS_CONF_MAX_BYTES, &text, NULL);

@@ -206,6 +206,9 @@ int plan_decide(struct plan *plan, struct inventory *inventory)
 			if (!header || !header->token)
 				continue;
 			mapped = inventory_find_mapping(inventory, header->token->mapping);
+			if (mapped && mapped->role == VOLUME_ROLE_OS ? !request->wants_os
+								     : !request->wants_data)
+				continue;
 			if (request->n_volumes > 0 && !is_named(request, volume) &&
 			    !(mapped && is_named(request, mapped)))
 				continue;

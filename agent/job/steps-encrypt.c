@@ -164,14 +164,6 @@ static int make_room_mounted(struct job *job)
 	return r;
 }
 
-/* What the running system can do for an OS volume; the rest is done in the initramfs. */
-static int room_apply(struct job *job)
-{
-	if (!job->plain || job->plain->n_mounts == 0)
-		return 0;
-	return make_room_mounted(job);
-}
-
 static int mount_back(struct job *job)
 {
 	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
@@ -297,7 +289,7 @@ static int header_attached(struct job *job, const char *file)
 		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
 				"its filesystem is not on %s", job->device);
 	r = job_passphrase(job);
-	if (r == 0 && !job->is_os)
+	if (r == 0)
 		r = make_room_mounted(job);
 	if (r == 0)
 		r = step_unmount(job, job->plain);
@@ -480,7 +472,6 @@ static const struct step os_steps[] = {
 	{ "snapshot",   step_snapshot_done,   step_snapshot,   NULL,           false },
 	{ "passphrase", step_passphrase_done, step_passphrase, NULL,           false },
 	{ "keyslots",   step_keyslots_done,   step_keyslots,   step_keyslots_undo, false },
-	{ "room",       NULL,                 room_apply,      NULL,           false },
 	{ "boot",       step_os_boot_done,    step_os_boot,    step_os_boot_undo, false },
 	{ "header",     header_done,          header_apply,    header_undo,    false },
 	{ "encrypt",    step_encrypt_done,    step_convert,    NULL,           true  },

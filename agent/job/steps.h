@@ -2,12 +2,14 @@
 /* job/steps.h - the tables of steps: what is done to a volume, and in which order
  *
  * encrypt: snapshot, passphrase, keyslots, boot, header, encrypt (commits), verify, tidy.
- * encrypt, OS: the same with room before boot; the running system goes as far as boot, the
- * initramfs does header, and the running system goes on. format:  snapshot, passphrase, keyslots,
- * boot, format (commits), verify, tidy. decrypt: snapshot, passphrase, export, boot, initialise
- * (commits), decrypt, release, tidy.
  *
- * decrypt, OS: the same; release waits for the boot that leaves the mapping.
+ * encrypt, OS: the running system goes as far as boot; the initramfs does header, which is the
+ * first to change the volume; the running system goes on.
+ *
+ * format: snapshot, passphrase, keyslots, boot, format (commits), verify, tidy.
+ *
+ * decrypt: snapshot, passphrase, export, boot, initialise (commits), decrypt, release, tidy. For an
+ * OS volume, release waits for the boot that leaves the mapping.
  *
  * The entries of fstab and crypttab come before the header: a power cut between the two then finds
  * a machine that boots, whichever side it fell.

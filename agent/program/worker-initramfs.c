@@ -185,6 +185,25 @@ static bool has_ended(const struct plan *plan)
 	return true;
 }
 
+/* Have all keys in hand before anything changes. Return: 0, JOB_E_LATER, or negative: refused,
+ * said. */
+static int have_keys(struct plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
+		struct job *job = &plan->jobs[i];
+
+		if (!job->is_os || worker_is_over(job) || job->has_boot_failed ||
+		    job->is_committing)
+			continue;
+		r = job_look(job);
+		if (r == 0 && !job->header)
+			r = job_passphrase(job);
+	}
+	return r;
+}
+
 /* Try until all is done, something speaks against it, or it has taken long enough. */
 static void carry_out(struct plan *plan)
 {
@@ -193,9 +212,17 @@ static void carry_out(struct plan *plan)
 
 	for (unsigned attempt = 1;; attempt++) {
 		size_t later;
+		int r;
 
 		faults_clear(&plan->report.faults);
-		later = worker_begin(plan, true);
+		r = have_keys(plan);
+		if (r < 0) {
+			log_warning(
+				"Job %s: the machine boots as it was; the next boot tries again.",
+				plan->id);
+			return;
+		}
+		later = r > 0 ? 1 : worker_begin(plan, true);
 		if (later == 0)
 			return;
 		if (now_s() + backoff_s >= until) {

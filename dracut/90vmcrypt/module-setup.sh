@@ -80,7 +80,12 @@ install() {
 	. "$conf"
 	inst_multiple /usr/lib/vmcrypt/vmcrypt-{keyfetch,unlock,worker} /usr/lib/vmcrypt/initramfs-storage \
 		ip mv rm sed sleep udevadm umount
-	[[ $FILESYSTEM != ext[234] ]] || inst_multiple e2fsck resize2fs
+	case $FILESYSTEM in
+	ext[234]) inst_multiple e2fsck resize2fs ;;
+	xfs) inst_multiple xfs_growfs ;;
+	btrfs) inst_multiple btrfs ;;
+	esac
+	inst_multiple -o lvs lvextend
 	# threads that end load it: Argon2id, for recovery keys
 	inst_libdir_file 'libgcc_s.so*'
 	inst_multiple -o /etc/vmcrypt/initramfs.conf /etc/vmcrypt/vmcrypt.conf /etc/vmcrypt/environment
