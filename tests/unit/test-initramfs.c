@@ -159,7 +159,7 @@ static void test_kernels(void **state)
 		{ "dm-crypt built in",  "dm-crypt",  "kernel/drivers/md/dm-mod.ko:\n", "kernel/drivers/md/dm-crypt.ko\n", "ext4", NULL },
 		{ "no dm-crypt at all", NULL,        "kernel/drivers/md/dm-mod.ko:\n", "", "ext4", "dm_crypt, which this kernel does not have at all" },
 		{ "no modules at all",  "lib/modules", NULL,          NULL,            "ext4", NULL },
-		{ "xfs wants no tools", "e2fsck",    MODULES_DEP,     MODULES_BUILTIN, "xfs",  "kernel module xfs" },
+		{ "xfs wants its tool", "e2fsck",    MODULES_DEP,     MODULES_BUILTIN, "xfs",  "xfs_growfs, kernel module xfs" },
 		{ "unknown filesystem", "resize2fs", MODULES_DEP,     MODULES_BUILTIN, NULL,   NULL },
 		{ "the cipher's module", NULL,       MODULES_DEP "kernel/crypto/xts.ko:\n", "", "ext4", "kernel module xts" },
 		{ "network built in",   "netvsc",    "kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-crypt.ko:\n", "", "ext4", NULL },
