@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The main job, to watch: a data volume is encrypted while a program writes to it; a reboot; all is there.
+"""The main job, to watch: data and OS volumes are encrypted while a program writes to them; reboots; all is there.
 
 Called by tests/demo. What stands after a "# " is typed in the machine; what follows is what it prints.
 """
@@ -19,12 +19,15 @@ from rig import Rig
 
 VAULT = "https://kv1.vault.azure.net"
 KEK = f"{VAULT}/keys/kek1"
-DISK_SIZE = "512M"
-FILES_SIZE = "120M"
+DISK_SIZE = "256M"
+BOOT_SIZE = "384M"
+FILES_SIZE = "60M"
 SENTENCE = "nobody shall read this on a lost disk"
 OUTPUT, STATUS = "/run/demo.out", "/run/demo.status"
 POLL_S = 0.3
-ENCRYPT_LIMIT_S = 600  # takes half a minute on a quiet machine
+PREPARE_LIMIT_S = 900   # two minutes on a quiet machine: an initramfs is made, of some 700 processes
+ENCRYPT_LIMIT_S = 1200  # two minutes on a quiet machine
+SHOW_EVERY_S = 10
 
 
 class Wrong(Exception):
@@ -99,41 +102,60 @@ def encrypt(vm):
     writer = vm.writer("/data")
     vm.wait_for("test -e /var/tmp/vmtest/data.written")
 
-    request = f"--volume-type Data --disk-encryption-keyvault {VAULT} --key-encryption-key {KEK}"
+    request = f"--volume-type All --disk-encryption-keyvault {VAULT} --key-encryption-key {KEK}"
     say("What would be done, and does anything stand in the way?")
     typed(vm, f"vmcryptctl enable {request} --plan", timeout=240)
 
-    say("Encrypt it in place.")
+    say("Encrypt all volumes in place: the data volume now, the OS volume from the next boot on.")
     before = writer.count()
+    watched(vm, f"vmcryptctl enable {request}", PREPARE_LIMIT_S)
+    typed(vm, "vmcryptctl show", timeout=120)
+    vm.run("vmcryptctl show --json short | jq -e '.os == \"VMRestartPending\"'", timeout=120)
+
+    restart(vm, "Reboot: before the root is mounted, the key is fetched and the root's header is written.")
+    writer.start()
+    typed(vm, "findmnt /")
+    say("Both are encrypted while the machine works.")
     began = time.monotonic()
-    watched(vm, f"vmcryptctl enable {request} --watch", ENCRYPT_LIMIT_S)
+    wait_encrypted(vm)
     written = writer.count() - before
-    print(f"It took {time.monotonic() - began:.0f} s, in which the program wrote {written} files.")
+    print(f"It took {time.monotonic() - began:.0f} s from then on; the program wrote {written} files.")
     if written == 0:
         raise Wrong("the program could not write meanwhile")
 
     say("The state is read from the disks.")
-    typed(vm, "vmcryptctl show")
-    typed(vm, "lsblk -o NAME,TYPE,FSTYPE,MOUNTPOINT " + vm.devices["data"])
-    typed(vm, "grep data /etc/fstab; cat /etc/crypttab")
+    typed(vm, "vmcryptctl show", timeout=120)
+    typed(vm, "lsblk -o NAME,TYPE,FSTYPE,MOUNTPOINT")
+    typed(vm, "cat /etc/fstab /etc/crypttab")
     expect_encrypted(vm)
     return writer
 
 
+def wait_encrypted(vm):
+    """Show how far it is now and then, until nothing is left to do."""
+    end = time.monotonic() + ENCRYPT_LIMIT_S
+    while True:
+        typed(vm, "vmcryptctl show", timeout=120)
+        state = vm.run("vmcryptctl show --json short | jq -r '.os, .data, (.reports[] | .state)'", timeout=120)
+        if set(state.split()) == {"Encrypted", "done"}:
+            return
+        if "failed" in state or time.monotonic() > end:
+            raise Wrong(f"it does not come to an end: {state}")
+        time.sleep(SHOW_EVERY_S)
+
+
 def expect_encrypted(vm):
-    vm.run("vmcryptctl show --json short | jq -e '.data == \"Encrypted\"'")
-    vm.run("findmnt -n -o SOURCE /data | grep -q '^/dev/mapper/'")
+    vm.run("vmcryptctl show --json short | jq -e '.data == \"Encrypted\" and .os == \"Encrypted\"'")
+    for target in ("/", "/data"):
+        vm.run(f"findmnt -n -o SOURCE {target} | grep -q '^/dev/mapper/'")
 
 
-def restart(vm):
-    say("Reboot: the machine fetches the key from the vault by itself.")
+def restart(vm, sentence):
+    say(sentence)
     print("# reboot", flush=True)
-    vm.reboot()
+    vm.reboot(timeout=180)
     print(f"   (up again after {vm.boot_seconds:.0f} s)", flush=True)
     vm.wait_for("mountpoint -q /data", timeout=60)
-    typed(vm, "findmnt /data")
-    typed(vm, "vmcryptctl show")
-    expect_encrypted(vm)
 
 
 def compare(vm, writer):
@@ -153,13 +175,16 @@ def compare(vm, writer):
 
 def demo(rig):
     say("Booting a Debian 12 in User-Mode Linux, with an emulated key vault on its network.")
-    vm = rig.vm(disks={"data": DISK_SIZE})
+    vm = rig.vm(disks={"data": DISK_SIZE}, boot_disk=BOOT_SIZE, memory="1024M")
     vm.boot()
     print(f"   (up after {vm.boot_seconds:.0f} s)", flush=True)
     vm.wait_for(f"curl -sSf {VAULT}/healthstatus", timeout=30)
     prepare(vm)
     writer = encrypt(vm)
-    restart(vm)
+    restart(vm, "Reboot: the machine fetches its keys from the vault by itself, the root's in the initramfs.")
+    typed(vm, "findmnt / ; findmnt /data")
+    typed(vm, "vmcryptctl show", timeout=120)
+    expect_encrypted(vm)
     compare(vm, writer)
     vm.shutdown()
 
@@ -185,7 +210,7 @@ def main():
                     return 1
     finally:
         tar.unlink(missing_ok=True)
-    print(f"\nThe data volume was encrypted while it was in use, and after a reboot every file on it is as it "
+    print(f"\nThe data volume and the OS volume were encrypted in use, and after the reboots every file is as it "
           f"was ({time.monotonic() - began:.0f} s).")
     return 0
 

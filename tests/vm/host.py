@@ -68,9 +68,18 @@ def ensure_packages(*tables, say=print):
 
 def preload_library():
     """Path of the compiled ptrace-xstate.c."""
-    source = HERE / "ptrace-xstate.c"
+    return _library("ptrace-xstate")
+
+
+def lossy_library():
+    """Path of the compiled lossy-disk.c."""
+    return _library("lossy-disk")
+
+
+def _library(name):
+    source = HERE / f"{name}.c"
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    path = image.cache_directory() / f"ptrace-xstate-{key}.so"
+    path = image.cache_directory() / f"{name}-{key}.so"
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", source, "-o", part],

@@ -13,6 +13,9 @@ import subprocess
 import threading
 import time
 
+import host
+import image
+
 
 LETTERS = "bcdefgh"  # UML has ubda..ubdh; ubda is the root disk
 CONSOLE_TAIL_LINES = 40
@@ -55,6 +58,8 @@ class Machine:
         self.root_image = root_image or rig.base_image
         self.disks = {}    # name -> image file on the host
         self.devices = {}  # name -> device in the guest
+        self.flat_root = None  # the root disk when it is a file of its own, see flatten_root()
+        self.lossy = None      # a seed: disks lose what was not flushed when the power is cut
         self.keyboard = None  # our end of what its console reads
         self.process = None
         self._descriptors = ()
@@ -75,6 +80,16 @@ class Machine:
         self.disks[name] = path
         self.devices[name] = f"/dev/ubd{LETTERS[len(self.devices)]}"
 
+    def flatten_root(self):
+        """The root disk becomes a file of its own, without an overlay; while the machine is off."""
+        path = self.workdir / "root.img"
+        if self.root_cow.exists():
+            image.merge_overlay(self.root_cow, self.root_image, path)
+        else:
+            subprocess.run(["cp", "--sparse=always", "--no-preserve=mode", self.root_image, path],
+                           check=True)
+        self.flat_root = path
+
     def power(self, arguments, serial):
         """Start the kernel; arguments are added to its command line.
 
@@ -88,7 +103,7 @@ class Machine:
             "setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(self.rig.cpu), "unshare", "--pid", "--fork", "--kill-child=KILL", "--",
             "linux.uml", f"mem={self.memory}", f"umid={self.name}", f"uml_dir={self.workdir}",
             "noreboot", f"hostfs={self.share}", "con=null", "con0=fd:0,fd:1", "ssl=null",
-            f"ubda={self.root_cow},{self.root_image}",
+            f"ubda={self.flat_root or f'{self.root_cow},{self.root_image}'}",
             *(f"{pathlib.Path(device).name}={self.disks[disk]}"
               for disk, device in self.devices.items()),
             f"ssl0=fd:{serial[0]},fd:{serial[1]}",
@@ -99,6 +114,10 @@ class Machine:
                                  else [*PLAIN_ROOT, *arguments])]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.workdir),
                        "TMPDIR": "/dev/shm", "LD_PRELOAD": str(self.rig.preload)}
+        if self.lossy is not None:
+            environment["LD_PRELOAD"] += f" {host.lossy_library()}"
+            environment["VMTEST_LOSSY"] = str(self.lossy)
+            self.lossy += 1
         self._unplug_keyboard()
         keys, self.keyboard = os.pipe()
         with open(self.console_file, "ab") as console, open(keys, "rb") as keys:

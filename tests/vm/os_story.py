@@ -48,17 +48,17 @@ def faults(vm):
     return [fault for report in story.show(vm)["reports"] for fault in report["faults"]]
 
 
-def encrypt(vm, uuid=ROOT, flags=("--key-encryption-key", story.KEK), reboot_timeout=240):
+def encrypt(vm, uuid=ROOT, flags=("--key-encryption-key", story.KEK), prepared_s=PREPARED_S):
     """The main job for the root, whole, with a busy root. Return: the writer, stopped."""
     writer = vm.writer("/var/lib/writer")
-    enable(vm, *flags)
+    enable(vm, *flags, timeout=prepared_s)
     assert_pending(vm, uuid)
     vm.reboot()
     source = vm.run("findmnt -n -o SOURCE /").strip().split("[")[0]
     assert vm.run(f"readlink -f {source} /dev/mapper/{root_mapping(uuid)} | uniq | wc -l").strip() \
         == "1", source
     writer.start()
-    story.wait_state(vm, [uuid], "Encrypted", timeout=reboot_timeout + 600)
+    story.wait_state(vm, [uuid], "Encrypted", timeout=900)
     story.wait_jobs(vm)
     time.sleep(1)
     writer.stop()
@@ -75,16 +75,32 @@ def check_after(vm, writer, uuid=ROOT):
     writer.verify()
 
 
-def _build_encrypted(rig):
+def _build_pending(rig):
     vm = prepare(rig)
-    read, write = "exec 9>/var/lib/recovery-key; ", " --recovery-key-fd=9"
-    vm.run(read + "vmcryptctl enable --volume-type OS --disk-encryption-keyvault " + story.VAULT
-           + " --key-encryption-key " + story.KEK + write, timeout=PREPARED_S)
+    vm.run("vmcryptctl enable --volume-type OS --disk-encryption-keyvault " + story.VAULT
+           + " --key-encryption-key " + story.KEK
+           + " --recovery-key-fd=9 9>/srv/recovery-key", timeout=PREPARED_S)
+    vm.notes["recovery key"] = vm.get("/srv/recovery-key").strip()
+    vm.run("rm /srv/recovery-key")
+    assert_pending(vm)
+    return vm
+
+
+def pending(rig, lossy=None):
+    """A machine that is off; its next boot begins to encrypt its root. lossy: see Machine.lossy."""
+    vm = rig.stage("os-pending", _build_pending)
+    if lossy is not None:
+        vm.flatten_root()
+        vm.lossy = lossy
+    return vm
+
+
+def _build_encrypted(rig):
+    vm = _build_pending(rig)
     vm.reboot()
     story.wait_state(vm, [ROOT], "Encrypted", timeout=900)
     story.wait_jobs(vm)
     assert_root_encrypted(vm)
-    vm.notes["recovery key"] = vm.get("/var/lib/recovery-key").strip()
     return vm
 
 

@@ -6,7 +6,7 @@ What a stage holds, in a folder of the cache:
     root.img      the root disk; every machine made from it lays an overlay of its own over this file
     NAME.img      the other disks, of which every machine gets a copy
     cloud/        state.json and the authority that the guests trust; absent without a cloud
-    about.json    {"root": layout, "memory": "768M", "disks": [names in their order]}
+    about.json    {"root": layout, "memory": "768M", "disks": [names in their order], "notes": {…}}
     checkout      path of the tree that it belongs to
 
 It is known under the hash of all that it was made with; one of another content is never used. Its folder gets its
@@ -42,6 +42,7 @@ class Stage:
         about = json.loads((folder / "about.json").read_text())
         self.root = about["root"]
         self.memory = about["memory"]
+        self.notes = about["notes"]
         self.root_image = folder / "root.img"
         self._disks = about["disks"]
 
@@ -112,12 +113,14 @@ def _build(folder, build, rig):
         try:
             vm = build(builder)
             vm.shutdown(timeout=SHUTDOWN_S)
-            image.merge_overlay(vm.root_cow, vm.root_image, part / "root.img")
+            vm.flatten_root()
+            vm.flat_root.rename(part / "root.img")
             for name, path in vm.disks.items():
                 copy(path, part / f"{name}.img")
             if builder.cloud:
                 builder.namespace.save(part / "cloud")
-            about = {"root": vm.root, "memory": vm.memory, "disks": list(vm.disks)}
+            about = {"root": vm.root, "memory": vm.memory, "disks": list(vm.disks),
+                     "notes": vm.notes}
             (part / "about.json").write_text(json.dumps(about))
         except BaseException:
             print(f"-- of the stage's own machines:\n{builder.report()}", flush=True)

@@ -130,6 +130,7 @@ class VM(Machine):
         root_image = stage.root_image if stage else layout.make(root, rig)
         super().__init__(rig, name, {} if stage else disks, memory, root_image)
         self.root = stage.root if stage else root
+        self.notes = dict(stage.notes) if stage else {}  # texts that a stage keeps for its scenarios
         self.line = None
         self.boot_id = None
         self.boot_seconds = None
@@ -300,14 +301,17 @@ class VM(Machine):
         return self._journal_from_disk(arguments)
 
     def _journal_from_disk(self, arguments):
-        if not self.root_cow.exists():
+        if not self.root_cow.exists() and not self.flat_root:
             return ""
         chosen = layout.LAYOUTS[self.root]
         if chosen.filesystem != "ext4":
             return f"(not read from a disk of layout {self.root})\n"
         with tempfile.TemporaryDirectory(dir=self.workdir) as folder:
             whole = pathlib.Path(folder) / "root.img"
-            image.merge_overlay(self.root_cow, self.root_image, whole)
+            if self.flat_root:
+                subprocess.run(["cp", "--sparse=always", self.flat_root, whole], check=True)
+            else:
+                image.merge_overlay(self.root_cow, self.root_image, whole)
             filesystem = f"{whole}?offset={chosen.at}"
             subprocess.run(["e2fsck", "-fy", filesystem], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)

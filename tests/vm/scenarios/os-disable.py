@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The way back: the root is decrypted in use, and one reboot leads to a plain boot without us in it."""
+
+import os_story
+import story
+
+LIMIT = os_story.LIMIT
+STAGE = "os-encrypted"
+
+
+def run(rig):
+    vm = os_story.encrypted(rig)
+    vm.boot()
+    writer = vm.writer("/var/lib/writer")
+    vm.run("vmcryptctl disable --volume-type OS", timeout=os_story.PREPARED_S)
+    story.wait_state(vm, [os_story.ROOT], "NotEncrypted", timeout=900)
+    vm.wait_for("vmcryptctl show --json=short | jq -e '.reports[-1].restart'", timeout=120)
+    writer.stop()
+    vm.reboot()
+    assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda"
+    story.wait_jobs(vm, timeout=300)
+    assert vm.run("cat /etc/crypttab | grep -c vmcrypt || true").strip() == "0"
+    assert vm.run("ls /etc/vmcrypt/initramfs.conf", check=False).code != 0
+    assert vm.run("ls /boot/vmcrypt/headers /boot/vmcrypt/jobs").split() == \
+        ["/boot/vmcrypt/headers:", "/boot/vmcrypt/jobs:"]
+    assert "vmcrypt" not in vm.run("lsinitramfs /initrd.img 2>/dev/null || lsinitramfs /boot/initrd.img-*",
+                                   timeout=120)
+    vm.verify("/srv")
+    writer.verify()
+    vm.reboot()
+    vm.verify("/srv")
+    assert story.show(vm)["os"] == "NotEncrypted"

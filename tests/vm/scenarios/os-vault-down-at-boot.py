@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The vault is down when an encrypted root is to be unlocked: each attempt is told, and it boots when it is back."""
+
+import os_story
+
+LIMIT = os_story.LIMIT
+STAGE = "os-encrypted"
+
+
+def boot_unanswered(vm, wanted):
+    """Power on, and wait until the console has said what is wrong."""
+    vm.boot(wait=None)
+    vm.wait_console(r"attempt 2: .*" + wanted, 180)
+    assert "BusyBox" not in vm.printed() and "(initramfs)" not in vm.printed()
+
+
+def run(rig):
+    vm = os_story.encrypted(rig)
+    for stop, start, wanted in (
+            (lambda: rig.cloud.stop("vault"), lambda: rig.cloud.start("vault"), ""),
+            (lambda: rig.cloud.stop("imds"), lambda: rig.cloud.start("imds"), ""),
+            (lambda: rig.cloud.stop("dns"), lambda: rig.cloud.start("dns"), ""),
+            (lambda: rig.cloud.stop("dhcp"), lambda: rig.cloud.start("dhcp"), ""),
+            (lambda: rig.cloud.fault("forbidden-by-rbac", service="vault", count=None),
+             rig.cloud.clear, "")):
+        stop()
+        boot_unanswered(vm, wanted)
+        start()
+        vm.wait_agent(240)
+        vm.wait_up()
+        os_story.assert_root_encrypted(vm)
+        vm.shutdown()
+    vm.boot()
+    vm.verify("/srv")
+    # what the initramfs had set up for itself is gone: the network is networkd's own
+    assert vm.run("ip -4 -o address show dev vec0 | wc -l").strip() == "1"
+    assert "dynamic" in vm.run("ip -4 address show dev vec0")
