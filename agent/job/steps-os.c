@@ -138,6 +138,9 @@ int step_os_prepare(struct job *job, const char *header)
 				INITRAMFS_CONF " cannot be written: %s",
 				strerror(r < 0 ? -r : EINVAL));
 	r = cmdline_set_root("", job->uuid, &detail);
+	if (r == CMDLINE_E_NO_LOADER && !detail)
+		detail = strdup("there is no menu of GRUB and there are no loader entries "
+				"(unified kernel images are not supported)");
 	if (r != 0)
 		return job_fail(job, r, "boot-loader",
 				"Make the kernel's arguments say root=UUID=… and try again.",
