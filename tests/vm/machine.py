@@ -35,6 +35,10 @@ def parse_size(text):
     return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
 
 
+def _enlarge(path, by):
+    os.truncate(path, path.stat().st_size + parse_size(by))
+
+
 class Machine:
     """What VM and Bare have in common.
 
@@ -89,6 +93,16 @@ class Machine:
             subprocess.run(["cp", "--sparse=always", "--no-preserve=mode", self.root_image, path],
                            check=True)
         self.flat_root = path
+
+    def enlarge_root(self, by):
+        """The root disk grows at its end, as in the cloud; while the machine is off."""
+        if not self.flat_root:
+            self.flatten_root()
+        _enlarge(self.flat_root, by)
+
+    def enlarge_disk(self, name, by):
+        """The same for another disk."""
+        _enlarge(self.disks[name], by)
 
     def power(self, arguments, serial):
         """Start the kernel; arguments are added to its command line.
