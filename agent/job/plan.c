@@ -328,7 +328,7 @@ int plan_load(const char *id, struct plan **ret)
 {
 	_cleanup_(plan_freep) struct plan *plan = calloc(1, sizeof(*plan));
 	_cleanup_(json_putp) struct json_object *object = NULL;
-	_cleanup_(freep) char *path = NULL;
+	_cleanup_(freep) char *path = NULL, *cancelled = NULL;
 	struct request_problems problems = { 0 };
 	int r;
 
@@ -356,6 +356,10 @@ int plan_load(const char *id, struct plan **ret)
 			    : plan->request->kind == REQUEST_RESTORE ? "restore"
 								     : "encrypt";
 	plan->report.state = JOB_RUNNING;
+	r = text_format(&cancelled, STATE_DIRECTORY "/jobs/%s/cancelled", id);
+	if (r < 0)
+		return r;
+	plan->is_cancelled = access(cancelled, F_OK) == 0;
 	r = read_journal(plan);
 	if (r != 0)
 		return r;
@@ -420,11 +424,26 @@ int plan_move(struct plan *plan)
 	return 0;
 }
 
+/** plan_unmark() - no boot is to do anything for this plan any more. Return: 0 or -errno. */
+int plan_unmark(const struct plan *plan)
+{
+	static const char *const places[] = { BOOT_DIRECTORY, STATE_DIRECTORY };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(places); i++) {
+		_cleanup_(freep) char *marker = NULL;
+
+		r = text_format(&marker, "%s/next-boot/%s", places[i], plan->id);
+		if (r == 0)
+			r = file_remove_durably(marker);
+	}
+	return r;
+}
+
 /** plan_leave_boot() - what the initramfs needed of an ended plan goes. Return: 0 or -errno. */
-int plan_leave_boot(struct plan *plan)
+int plan_leave_boot(const struct plan *plan)
 {
 	static const char *const names[] = { "boot.json", "journal.json", "request.json" };
-	_cleanup_(freep) char *marker = NULL;
 	int r = 0;
 
 	for (size_t i = 0; plan->has_os && r == 0 && i < ARRAY_SIZE(names); i++) {
@@ -434,10 +453,6 @@ int plan_leave_boot(struct plan *plan)
 		if (r == 0)
 			r = file_remove_durably(path);
 	}
-	if (plan->has_os && r == 0)
-		r = text_format(&marker, BOOT_DIRECTORY "/next-boot/%s", plan->id);
-	if (plan->has_os && r == 0)
-		r = file_remove_durably(marker);
 	if (plan->has_os && r == 0 && rmdir(plan->directory) < 0)
 		r = -errno;
 	return r;

@@ -91,13 +91,15 @@ struct plan {
 	struct report report;
 	struct secret *recovery;
 	bool has_os;
+	bool is_cancelled; /* what waits for a boot is taken back */
 	bool is_initramfs; /* we run there: /boot is all there is of the system */
 	bool is_ended;     /* nothing is left to do: the final report is stored */
 };
 
 int plan_load(const char *id, struct plan **ret); /* request, and the journal when there is one */
 int plan_move(struct plan *plan);                 /* to BOOT_DIRECTORY, when it has an OS volume */
-int plan_leave_boot(struct plan *plan);
+int plan_unmark(const struct plan *plan);
+int plan_leave_boot(const struct plan *plan);
 int plan_save(struct plan *plan);
 int plan_parse_journal(struct plan *plan, struct json_object *object);
 int plan_write_journal(const struct plan *plan, struct json_object **ret);

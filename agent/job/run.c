@@ -27,8 +27,10 @@ static bool undo(struct job *job, const struct steps *steps, size_t from)
 	return true;
 }
 
-/* The initramfs has tried, failed and said why: the machine is as it was, and is made so to the
- * end. */
+/*
+ * The initramfs has tried, failed and said why, or somebody has thought better of it: the machine
+ * is as it was, and is made so to the end.
+ */
 static int give_back(struct job *job, const struct steps *steps)
 {
 	size_t commit = 0;
@@ -36,7 +38,7 @@ static int give_back(struct job *job, const struct steps *steps)
 	while (commit + 1 < steps->n && !steps->steps[commit].commits)
 		commit++;
 	job->has_failed = undo(job, steps, commit);
-	job->progress->state = JOB_FAILED;
+	job->progress->state = job->has_failed && job->plan->is_cancelled ? JOB_DONE : JOB_FAILED;
 	(void)plan_save(job->plan);
 	return -ECANCELED;
 }
@@ -57,7 +59,8 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 	if (r < 0)
 		return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
 				"its state cannot be read: %m");
-	if (job->has_boot_failed && !job->plan->is_initramfs && !job->header)
+	if ((job->has_boot_failed || job->plan->is_cancelled) && !job->plan->is_initramfs &&
+	    !job->header && !job->is_committing)
 		return give_back(job, steps);
 	for (size_t i = steps->n; i-- > 0;) {
 		if (steps->steps[i].commits)

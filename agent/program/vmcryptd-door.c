@@ -208,6 +208,10 @@ static int start_job(struct door *door, struct varlink_call *call, struct reques
 	int r;
 
 	entry = jobs_find_overlap(door->jobs, request);
+	/* the way back from what has not begun yet */
+	if (entry && request->kind == REQUEST_DECRYPT && entry->request->kind == REQUEST_ENCRYPT &&
+	    jobs_cancel(door->jobs, entry->id) == 0)
+		return wait_for(door, call, entry);
 	if (entry)
 		return reply_job_running(call, entry);
 	r = jobs_add(door->jobs, request, &entry);

@@ -482,6 +482,30 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 	return 0;
 }
 
+/**
+ * jobs_cancel() - take back a job that does nothing but wait for a boot
+ *
+ * Its worker undoes what was prepared, and ends it.
+ *
+ * Return: 0, -EBUSY (it does more than wait) or -errno.
+ */
+int jobs_cancel(struct jobs *jobs, const char *id)
+{
+	struct job_entry *entry = entry_find(jobs, id);
+	int r;
+
+	if (!entry || entry->is_active || entry->is_paused ||
+	    !json_get_bool(entry->report, "restart", false))
+		return -EBUSY;
+	r = store_job_cancel(id);
+	if (r == 0)
+		r = entry_blank(entry);
+	if (r < 0)
+		return r;
+	entry_restart(entry);
+	return 0;
+}
+
 /** jobs_pause() - stop all open jobs at the next safe place, until jobs_resume(). Return: 0 or
  * -errno. */
 int jobs_pause(struct jobs *jobs)

@@ -249,6 +249,17 @@ int store_job_write_final(const char *id, struct json_object *report)
 	return r < 0 ? r : json_write_file(path, report, 0600);
 }
 
+/** store_job_cancel() - tell a job's worker to take back what waits for a boot. Return: 0 or
+ * -errno. */
+int store_job_cancel(const char *id)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	r = text_format(&path, STORE_JOBS_DIRECTORY "/%s/cancelled", id);
+	return r < 0 ? r : file_write_atomic(path, "", 0, 0600);
+}
+
 /** store_job_forget_run() - the last worker's report, before a new one starts. Return: 0 or -errno.
  */
 int store_job_forget_run(const char *id)

@@ -250,12 +250,8 @@ static int conclude(struct plan *plan, size_t later)
 			     : open > 0                      ? JOB_WAITING
 							     : JOB_DONE;
 	plan->is_ended = open == 0;
-	if (plan->is_ended) {
-		_cleanup_(freep) char *marker = NULL;
-
-		if (worker_marker(plan, &marker) == 0)
-			(void)file_remove_durably(marker);
-	}
+	if (plan->is_ended)
+		(void)plan_unmark(plan);
 	(void)plan_publish(plan);
 	if (plan->is_ended)
 		(void)plan_leave_boot(plan);
@@ -359,6 +355,9 @@ static int run_plan(struct plan *plan)
 				    "Nobody took the recovery key, so nothing was changed.");
 		return give_up(plan);
 	}
+	/* first, so that no boot begins what is taken back */
+	if (plan->is_cancelled && plan_unmark(plan) < 0)
+		return give_up(plan);
 	worker_tell_boot(plan);
 	later = worker_begin(plan, false);
 	if (leave_for_boot(plan, later) < 0)
