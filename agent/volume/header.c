@@ -495,6 +495,44 @@ int header_backup(const char *device, const char *header_file, const char *to)
 }
 
 /**
+ * header_set_device_bytes() - let a detached header's tokens say how large its device is now
+ * @file: detached header
+ *
+ * Return: 0, also when they say so already, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, or
+ * -errno.
+ */
+int header_set_device_bytes(const char *device, const char *file, uint64_t device_bytes)
+{
+	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
+	int r, max = crypt_token_max(CRYPT_LUKS2);
+
+	r = luks_open(device, file, &cd);
+	for (int id = 0; r == 0 && id < max; id++) {
+		_cleanup_(header_token_freep) struct header_token *token = NULL;
+		struct json_object *object;
+
+		r = parse_token(cd, id, &token);
+		if (r < 0)
+			break;
+		/* there may be others than ours */
+		if (r != 0 || !token->device || token->device_bytes == device_bytes) {
+			r = 0;
+			continue;
+		}
+		object = token->reference;
+		r = json_set_int(object, "device_bytes", (int64_t)device_bytes);
+		if (r == 0)
+			r = crypt_token_json_set(
+				cd, id,
+				json_object_to_json_string_ext(
+					object,
+					JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+		r = r < 0 ? r : 0;
+	}
+	return r == 0 ? sync_file(file) : r;
+}
+
+/**
  * header_prove() - does the passphrase open a keyslot? Nothing is activated or written
  * @device: may be NULL when @file is given
  *

@@ -101,6 +101,7 @@ int header_initialise(
 int header_commit(const char *device, const char *file);
 int header_backup(const char *device, const char *header_file,
 		  const char *to); /* to must not exist; fsynced */
+int header_set_device_bytes(const char *device, const char *file, uint64_t device_bytes);
 int header_prove(const char *device, const char *file,
 		 const struct secret *passphrase); /* opens a keyslot? nothing activated */
 unsigned header_sector_bytes(unsigned filesystem_block_bytes, unsigned logical_block_bytes,

@@ -168,3 +168,19 @@ struct volume *inventory_find_mapping(struct inventory *inventory, const char *m
 			return &inventory->volumes[i];
 	return NULL;
 }
+
+/** inventory_disk_of() - what a partition lies on; NULL for what is no partition of a whole device
+ */
+const struct volume *inventory_disk_of(const struct inventory *inventory,
+				       const struct volume *partition)
+{
+	const struct volume *disk;
+
+	if (partition->kind != VOLUME_KIND_PARTITION || partition->n_parents != 1)
+		return NULL;
+	disk = &inventory->volumes[partition->parents[0]];
+	return disk->kind == VOLUME_KIND_DISK || disk->kind == VOLUME_KIND_MD ||
+			       disk->kind == VOLUME_KIND_LOOP
+		       ? disk
+		       : NULL;
+}

@@ -118,6 +118,8 @@ void inventory_freep(struct inventory **inventory);
 struct volume *inventory_find_uuid(struct inventory *inventory, const char *uuid);
 struct volume *inventory_find_devno(struct inventory *inventory, dev_t devno);
 struct volume *inventory_find_mapping(struct inventory *inventory, const char *mapping);
+const struct volume *inventory_disk_of(const struct inventory *inventory,
+				       const struct volume *partition);
 
 enum volume_excuse volume_excuse(const struct inventory *inventory, const struct volume *volume,
 				 bool wants_os, bool wants_data);

@@ -7,9 +7,12 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "volume/blkpg.h"
 #include "volume/ending.h"
 #include "volume/header.h"
 #include "volume/luks.h"
+
+#define SECTOR_BYTES 512 /* what libcryptsetup counts in */
 
 static int activate(struct crypt_device *cd, const char *device, const char *name,
 		    const struct secret *passphrase)
@@ -66,6 +69,8 @@ int mapping_open(const char *device, const char *file, const char *name,
 	r = mapping_is_active(name, &is_active);
 	if (r < 0 || is_active)
 		return r;
+	if (segments.sector_bytes > 0)
+		(void)blkpg_round_down(device, segments.sector_bytes);
 	r = activate(cd, device, name, passphrase);
 	if (r == -EPERM || r == -ENOENT)
 		return HEADER_E_PASSPHRASE;
@@ -87,6 +92,24 @@ static int close_mapping(const char *name, uint32_t flags)
 	if (r == -EBUSY)
 		return HEADER_E_BUSY;
 	return r < 0 ? r : 0;
+}
+
+/* All of the device, in whole encryption sectors: the library's own "all" fails where there is a
+ * rest. */
+static int resize(struct crypt_device *cd, const char *name)
+{
+	uint64_t device_bytes, offset_bytes = crypt_get_data_offset(cd) * SECTOR_BYTES;
+	unsigned sector_bytes = (unsigned)crypt_get_sector_size(cd);
+	int r;
+
+	r = header_device_bytes(crypt_get_device_name(cd), &device_bytes);
+	if (r < 0)
+		return r;
+	if (device_bytes < offset_bytes + sector_bytes || sector_bytes < SECTOR_BYTES)
+		return -EINVAL;
+	return crypt_resize(cd, name,
+			    (device_bytes - offset_bytes) / sector_bytes * sector_bytes /
+				    SECTOR_BYTES);
 }
 
 /**
@@ -114,7 +137,7 @@ int mapping_resize(const char *file, const char *name, const struct secret *pass
 					 secret_size(passphrase), CRYPT_ACTIVATE_KEYRING_KEY);
 	if (r == -EPERM || r == -ENOENT)
 		return HEADER_E_PASSPHRASE;
-	return r < 0 ? r : crypt_resize(cd, name, 0);
+	return r < 0 ? r : resize(cd, name);
 }
 
 /** mapping_close() - absent is fine. Return: 0, HEADER_E_BUSY or -errno. */

@@ -59,19 +59,6 @@ static uint64_t needed(const struct now *now)
 	return now->filesystem_bytes + ROOM_BYTES - now->device_bytes;
 }
 
-static const struct volume *disk_of(const struct inventory *inventory, const struct volume *volume)
-{
-	const struct volume *disk;
-
-	if (volume->kind != VOLUME_KIND_PARTITION || volume->n_parents != 1)
-		return NULL;
-	disk = &inventory->volumes[volume->parents[0]];
-	return disk->kind == VOLUME_KIND_DISK || disk->kind == VOLUME_KIND_MD ||
-			       disk->kind == VOLUME_KIND_LOOP
-		       ? disk
-		       : NULL;
-}
-
 static int say(char **ret_detail, const char *text)
 {
 	char *detail = text ? strdup(text) : NULL;
@@ -97,7 +84,7 @@ static int say(char **ret_detail, const char *text)
 int room_find(const struct inventory *inventory, const struct volume *volume, enum room_way *ret,
 	      char **ret_detail)
 {
-	const struct volume *disk = disk_of(inventory, volume);
+	const struct volume *disk = inventory_disk_of(inventory, volume);
 	struct now now;
 	uint64_t gap_bytes;
 	int r;
@@ -136,7 +123,7 @@ int room_find(const struct inventory *inventory, const struct volume *volume, en
 static int grow_partition(const struct inventory *inventory, const struct volume *volume,
 			  const struct now *now, char **ret_detail)
 {
-	const struct volume *disk = disk_of(inventory, volume);
+	const struct volume *disk = inventory_disk_of(inventory, volume);
 	int r;
 
 	if (!disk)

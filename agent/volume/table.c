@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <libfdisk/libfdisk.h>
-#include <linux/blkpg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "volume/blkpg.h"
 
 #define GPT_ENTRY_BYTES 128           /* UEFI specification, 5.3.2; larger ones are not in use */
 #define MBR_LAST_SECTOR UINT32_MAX    /* 32 bits for start and for length */
@@ -210,6 +209,10 @@ static uint64_t choose_sectors(const struct span *span, uint64_t by_bytes)
 	uint64_t most = (span->limit - span->start + 1) * span->sector_bytes;
 	uint64_t wanted, begin = span->start * span->sector_bytes;
 
+	if (by_bytes == TABLE_ALL) {
+		wanted = most / FINE_BYTES * FINE_BYTES;
+		return wanted > now ? wanted / span->sector_bytes : 0;
+	}
 	if (__builtin_add_overflow(now, by_bytes, &wanted) || wanted > most)
 		return 0;
 	if ((begin + wanted + GRAIN_BYTES - 1) / GRAIN_BYTES * GRAIN_BYTES - begin <= most)
@@ -218,25 +221,10 @@ static uint64_t choose_sectors(const struct span *span, uint64_t by_bytes)
 	return wanted <= most ? wanted / span->sector_bytes : 0;
 }
 
-static int tell_kernel(int fd, unsigned number, const struct span *span, uint64_t sectors)
-{
-	struct blkpg_partition partition = {
-		.start = (long long)(span->start * span->sector_bytes),
-		.length = (long long)(sectors * span->sector_bytes),
-		.pno = (int)number,
-	};
-	struct blkpg_ioctl_arg argument = {
-		.op = BLKPG_RESIZE_PARTITION,
-		.datalen = sizeof(partition),
-		.data = &partition,
-	};
-
-	return ioctl(fd, BLKPG, &argument) < 0 ? -errno : 0;
-}
-
 /**
  * table_grow() - move the end of a partition, mounted or not
- * @by_bytes: at least this much; rounded up to what is customary if there is room
+ * @by_bytes: at least this much, rounded up to what is customary if there is room; or TABLE_ALL, in
+ * whole 4 KiB
  *
  * Written and flushed before the kernel is told. udev sees the disk change, and may for a moment
  * take the names of partitions away that nobody uses: wait for it.
@@ -280,5 +268,6 @@ int table_grow(const char *disk, unsigned number, uint64_t by_bytes)
 		return -errno;
 	log_debug("Partition %u of %s: now %llu sectors.", number, disk,
 		  (unsigned long long)sectors);
-	return tell_kernel(fd, number, &span, sectors);
+	return blkpg_resize(fd, number, span.start * span.sector_bytes,
+			    sectors * span.sector_bytes);
 }

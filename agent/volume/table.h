@@ -13,6 +13,8 @@ enum {
 	TABLE_E_UNSUPPORTED, /* neither GPT nor a primary partition of an MBR */
 };
 
+#define TABLE_ALL UINT64_MAX /* all that there is */
+
 int table_dump(const char *disk, char **ret_text);
 int table_gap(const char *disk, unsigned number, uint64_t *ret_bytes);
 int table_grow(const char *disk, unsigned number, uint64_t by_bytes);

@@ -62,6 +62,37 @@ static void refuses_a_second_initialisation(void **unused)
 	volume_teardown(&volume);
 }
 
+/* In all of our tokens, and in nothing else of the header. */
+static void notes_a_larger_device(void **unused)
+{
+	struct test_volume volume;
+	_cleanup_(header_info_freep) struct header_info *before = NULL, *after = NULL;
+
+	initialised(&volume, true);
+	assert_int_equal(convert(&volume), 0);
+	assert_int_equal(header_read(volume.device, volume.header, &before), 0);
+	assert_int_equal(before->token->device_bytes, DEVICE_BYTES);
+	assert_int_equal(truncate(volume.device, (off_t)(2 * DEVICE_BYTES)), 0);
+	assert_int_equal(header_set_device_bytes(volume.device, volume.header, 2 * DEVICE_BYTES),
+			 0);
+	assert_int_equal(header_set_device_bytes(volume.device, volume.header, 2 * DEVICE_BYTES),
+			 0);
+	assert_int_equal(header_read(volume.device, volume.header, &after), 0);
+	assert_int_equal(after->n_tokens, before->n_tokens);
+	assert_int_equal(after->keyslots, before->keyslots);
+	assert_int_equal(after->token->device_bytes, 2 * DEVICE_BYTES);
+	assert_string_equal(after->token->device, before->token->device);
+	assert_string_equal(after->token->mapping, before->token->mapping);
+	assert_int_equal(after->data_bytes, 2 * DEVICE_BYTES);
+	assert_int_equal(header_prove(volume.device, volume.file, volume.passphrase), 0);
+	/* its token still belongs to its keyslot */
+	assert_int_equal(
+		run("cryptsetup luksDump %s | grep -A1 ': vmcrypt' | grep -q 'Keyslot: *0'",
+		    volume.file),
+		0);
+	volume_teardown(&volume);
+}
+
 static void knows_a_passphrase_from_a_wrong_one(void **unused)
 {
 	_cleanup_(secret_freep) struct secret *wrong = secret_of("wrong");
@@ -298,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_a_second_initialisation),
 		cmocka_unit_test(knows_a_passphrase_from_a_wrong_one),
+		cmocka_unit_test(notes_a_larger_device),
 		cmocka_unit_test(finishes_a_torn_commit),
 		cmocka_unit_test(refuses_what_was_written_since),
 		cmocka_unit_test(leaves_the_data_alone_until_the_commit),

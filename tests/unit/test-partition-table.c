@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <endian.h>
+#include <fcntl.h>
 #include <libfdisk/libfdisk.h>
 
 #include "test.h"
@@ -91,6 +93,18 @@ static void test_grow_moves_one_end(void **state)
 		{ "no room",
 		  "label: gpt\nstart=2048,size=20480\nstart=40960\n",
 		  1, 32 * MIB, TABLE_E_NO_GAP, "size=       20480", "size=       20480" },
+		{ "all that there is, in whole 4 KiB, on a disk that has grown",
+		  "label: gpt\nstart=2048,size=20480\n",
+		  1, TABLE_ALL, -ENOTTY, "size=       20480", "size=      260056" },
+		{ "all, before a neighbour",
+		  "label: gpt\nstart=2048,size=20480\nstart=86015\n",
+		  1, TABLE_ALL, -ENOTTY, "size=       20480", "size=       83960" },
+		{ "all, and there is nothing",
+		  "label: gpt\nstart=2048,size=20480\nstart=22530\n",
+		  1, TABLE_ALL, TABLE_E_NO_GAP, "size=       20480", "size=       20480" },
+		{ "all of an MBR's disk",
+		  "label: dos\nstart=2048,size=20480,type=83\n",
+		  1, TABLE_ALL, -ENOTTY, "size=       20480", "size=      260096" },
 		{ "MBR keeps type and flag",
 		  "label: dos\nstart=2048,size=20480,type=83,bootable\n",
 		  1, 32 * MIB, -ENOTTY, "size=       20480", "size=       86016" },
@@ -116,6 +130,27 @@ static void test_grow_moves_one_end(void **state)
 	}
 }
 
+/* Otherwise firmware and tools take the table for damaged, and the new end cannot be used. */
+static void test_second_header_moves(void **state)
+{
+	_cleanup_(freep) char *disk =
+		make_disk(state, "label: gpt\nstart=2048,size=20480\n", 64 * MIB, 128 * MIB);
+	_cleanup_(closep) int fd = open(disk, O_RDONLY | O_CLOEXEC);
+	uint64_t first[10], last[10];
+
+	assert_int_equal(table_grow(disk, 1, TABLE_ALL), -ENOTTY);
+	assert_int_equal(pread(fd, first, sizeof(first), 512), sizeof(first));
+	assert_int_equal(pread(fd, last, sizeof(last), 128 * MIB - 512), sizeof(last));
+	/* UEFI specification, table 5.5: signature, own place, the other's, first and last usable
+	 */
+	assert_memory_equal(first, "EFI PART", 8);
+	assert_memory_equal(last, "EFI PART", 8);
+	assert_int_equal(le64toh(first[4]), 128 * MIB / 512 - 1);
+	assert_int_equal(le64toh(last[3]), 128 * MIB / 512 - 1);
+	assert_int_equal(le64toh(last[4]), 1);
+	assert_int_equal(le64toh(first[6]), 128 * MIB / 512 - 34);
+}
+
 static void test_dump_needs_a_table(void **state)
 {
 	_cleanup_(freep) char *disk = make_disk(state, NULL, MIB, MIB);
@@ -130,6 +165,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_gap, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_grow_moves_one_end, scratch_make,
+						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_second_header_moves, scratch_make,
 						scratch_remove),
 		cmocka_unit_test_setup_teardown(test_dump_needs_a_table, scratch_make,
 						scratch_remove),
