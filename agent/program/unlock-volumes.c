@@ -253,12 +253,29 @@ static bool is_plain(const struct header_info *header)
 	return header->conversion == HEADER_CONVERSION_NONE && header->encrypted_bytes == 0;
 }
 
+/*
+ * Opening may write (it recovers a step that was cut): not to another disk. One that has become
+ * larger, as disks do in the cloud, is known by the name that stays.
+ */
+static bool is_its_device(const struct header_info *header, const char *device)
+{
+	_cleanup_(freep) char *real = NULL;
+	uint64_t device_bytes;
+
+	if (!header->token->device)
+		return true;
+	if (header_device_bytes(device, &device_bytes) < 0)
+		return false;
+	if (device_bytes <= header->token->device_bytes)
+		return device_bytes == header->token->device_bytes;
+	real = realpath(header->token->device, NULL);
+	return real && strcmp(real, device) == 0;
+}
+
 /* The header in a file: is it there, ours, and is this its device? */
 static void look_at_detached(struct unlock_volume *volume)
 {
 	_cleanup_(freep) char *device = NULL;
-	const struct header_token *token;
-	uint64_t device_bytes;
 	int r;
 
 	if (resolve(volume->source, &device) < 0) {
@@ -278,10 +295,7 @@ static void look_at_detached(struct unlock_volume *volume)
 				  volume->header_file);
 		return;
 	}
-	/* opening may write (it recovers a step that was cut): not to another disk */
-	token = volume->header->token;
-	if (token->device && (header_device_bytes(device, &device_bytes) < 0 ||
-			      device_bytes != token->device_bytes)) {
+	if (!is_its_device(volume->header, device)) {
 		unlock_volume_say(volume, UNLOCK_REFUSED,
 				  "device %s has not the size that its header %s was made for; "
 				  "correct the device in " CRYPTTAB,
