@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "boot/crypttab.h"
 #include "job/plan.h"
+#include "volume/growth.h"
 
 /* A UUID of random bytes, version 4 (RFC 9562, section 5.4). */
 static int uuid_generate(char **ret)
@@ -140,6 +141,38 @@ static int decide_decrypt(struct inventory *inventory, struct volume *volume,
 	return r;
 }
 
+/* Unless it is named, only what is open, whole and has room that it does not use. */
+static bool is_left_behind(const struct plan *plan, const struct inventory *inventory,
+			   const struct volume *volume, const struct volume *mapped,
+			   const struct header_info *header)
+{
+	struct growth growth;
+
+	if (plan->request->n_volumes > 0)
+		return true;
+	return mapped && header->conversion == HEADER_CONVERSION_NONE && !header->is_decrypting &&
+	       growth_find(inventory, volume, mapped, header, &growth) == 0 &&
+	       !growth_is_none(&growth);
+}
+
+static int decide_grow(struct inventory *inventory, struct volume *volume,
+		       const struct header_info *header, const char *file, struct job *job)
+{
+	struct volume *mapped = inventory_find_mapping(inventory, header->token->mapping);
+	struct growth growth = { 0 };
+	int r;
+
+	r = decide_decrypt(inventory, volume, header, job);
+	free(steal(job->header_file));
+	if (r == 0)
+		r = text_copy(header->is_detached ? file : NULL, &job->header_file);
+	if (r == 0 && mapped)
+		r = growth_find(inventory, volume, mapped, header, &growth);
+	if (growth.partition_bytes > 0)
+		job->room = ROOM_PARTITION;
+	return r;
+}
+
 /* Where crypttab says that the header of this device is kept; NULL = nowhere else. */
 static const char *detached_file(const struct crypttab_entries *crypttab,
 				 const struct volume *volume)
@@ -171,7 +204,8 @@ static struct header_info *our_header(const struct crypttab_entries *crypttab,
  * plan_decide() - choose the volumes and how each is done
  * @inventory: as the machine is now; borrowed
  *
- * Encrypt: what the volume type selects. Decrypt: what carries a whole header of ours.
+ * Encrypt: what the volume type selects. Decrypt: what carries a whole header of ours. Grow: of
+ * these, what its device has become too large for.
  *
  * Return: 0 (perhaps with no job at all) or -errno.
  */
@@ -212,8 +246,14 @@ int plan_decide(struct plan *plan, struct inventory *inventory)
 			if (request->n_volumes > 0 && !is_named(request, volume) &&
 			    !(mapped && is_named(request, mapped)))
 				continue;
+			if (request->kind == REQUEST_GROW &&
+			    !is_left_behind(plan, inventory, volume, mapped, header))
+				continue;
 			plan->n_jobs++;
-			r = decide_decrypt(inventory, volume, header, job);
+			r = request->kind == REQUEST_GROW
+				    ? decide_grow(inventory, volume, header,
+						  detached_file(&crypttab, volume), job)
+				    : decide_decrypt(inventory, volume, header, job);
 		}
 		if (r < 0)
 			return r;
@@ -228,6 +268,7 @@ int plan_to_json(const struct plan *plan, struct json_object **ret)
 {
 	_cleanup_(json_putp) struct json_object *array = json_object_new_array();
 	const char *action = plan->request->kind == REQUEST_DECRYPT ? "decrypt"
+			     : plan->request->kind == REQUEST_GROW  ? "grow"
 			     : plan->request->is_format_all         ? "format"
 								    : "encrypt";
 

@@ -217,6 +217,8 @@ static int job_from_json(struct json_object *object, struct job *job)
 /** plan_link() - each job has its row in the report. Return: 0 or -ENOMEM. */
 int plan_link(struct plan *plan)
 {
+	bool is_grow = plan->request && plan->request->kind == REQUEST_GROW;
+
 	plan->report.volumes =
 		calloc(plan->n_jobs ? plan->n_jobs : 1, sizeof(*plan->report.volumes));
 	if (!plan->report.volumes)
@@ -226,7 +228,7 @@ int plan_link(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 
 		job->plan = plan;
-		plan->has_os |= job->is_os;
+		plan->has_os |= job->is_os && !is_grow;
 		job->progress = &plan->report.volumes[i];
 		job->progress->uuid = strdup(job->uuid);
 		if (!job->progress->uuid)
@@ -352,9 +354,7 @@ int plan_load(const char *id, struct plan **ret)
 		return r;
 	if (!plan->request)
 		return PLAN_E_DAMAGED;
-	plan->report.kind = plan->request->kind == REQUEST_DECRYPT   ? "decrypt"
-			    : plan->request->kind == REQUEST_RESTORE ? "restore"
-								     : "encrypt";
+	plan->report.kind = request_kind_to_string(plan->request->kind);
 	plan->report.state = JOB_RUNNING;
 	r = text_format(&cancelled, STATE_DIRECTORY "/jobs/%s/cancelled", id);
 	if (r < 0)

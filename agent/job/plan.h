@@ -90,7 +90,7 @@ struct plan {
 	size_t n_jobs;
 	struct report report;
 	struct secret *recovery;
-	bool has_os;
+	bool has_os;       /* one of whose steps the initramfs has to know */
 	bool is_cancelled; /* what waits for a boot is taken back */
 	bool is_initramfs; /* we run there: /boot is all there is of the system */
 	bool is_ended;     /* nothing is left to do: the final report is stored */

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "job/preflight-grow.h"
 #include "job/preflight-os.h"
 #include "job/preflight-volume.h"
 #include "job/snapshot.h"
@@ -287,6 +288,8 @@ int preflight_run(struct plan *plan, struct inventory *inventory)
 	const struct request *request = plan->request;
 	int r;
 
+	if (request->kind == REQUEST_GROW)
+		return preflight_grow(plan);
 	r = check_library(plan);
 	if (r == 0)
 		r = check_kernel(plan);

@@ -21,6 +21,8 @@ enum {
 	FOR_ENCRYPT = 1 << REQUEST_ENCRYPT,
 	FOR_DECRYPT = 1 << REQUEST_DECRYPT,
 	FOR_RESTORE = 1 << REQUEST_RESTORE,
+	FOR_GROW = 1 << REQUEST_GROW,
+	FOR_ALL = FOR_ENCRYPT | FOR_DECRYPT | FOR_RESTORE | FOR_GROW,
 };
 
 /* clang-format off */
@@ -28,6 +30,7 @@ static const char *const kind_names[] = {
 	[REQUEST_ENCRYPT] = "encrypt",
 	[REQUEST_DECRYPT] = "decrypt",
 	[REQUEST_RESTORE] = "restore",
+	[REQUEST_GROW] = "grow",
 };
 
 static const struct parameter {
@@ -35,8 +38,8 @@ static const struct parameter {
 	enum json_type type;
 	unsigned kinds; /* for which kinds of request it has a meaning */
 } parameters[] = {
-	{ "kind",               json_type_string,  FOR_ENCRYPT | FOR_DECRYPT | FOR_RESTORE },
-	{ "volume_type",        json_type_string,  FOR_ENCRYPT | FOR_DECRYPT },
+	{ "kind",               json_type_string,  FOR_ALL },
+	{ "volume_type",        json_type_string,  FOR_ENCRYPT | FOR_DECRYPT | FOR_GROW },
 	{ "provider",           json_type_string,  FOR_ENCRYPT },
 	{ "vault",              json_type_string,  FOR_ENCRYPT },
 	{ "kek",                json_type_string,  FOR_ENCRYPT },
@@ -44,7 +47,7 @@ static const struct parameter {
 	{ "client_id",          json_type_string,  FOR_ENCRYPT | FOR_DECRYPT },
 	{ "key_directory",      json_type_string,  FOR_ENCRYPT },
 	{ "snapshot",           json_type_string,  FOR_RESTORE },
-	{ "volumes",            json_type_array,   FOR_ENCRYPT | FOR_DECRYPT },
+	{ "volumes",            json_type_array,   FOR_ENCRYPT | FOR_DECRYPT | FOR_GROW },
 	{ "format_all",         json_type_boolean, FOR_ENCRYPT },
 	{ "next_boot",          json_type_boolean, FOR_ENCRYPT | FOR_DECRYPT },
 	{ "recovery_key",       json_type_boolean, FOR_ENCRYPT },
@@ -146,7 +149,7 @@ static int read_kind(struct json_object *object, enum request_kind *ret,
 			return 0;
 		}
 	*ret = REQUEST_ENCRYPT;
-	return problem(problems, "kind", "Say encrypt, decrypt or restore.",
+	return problem(problems, "kind", "Say encrypt, decrypt, restore or grow.",
 		       "The kind of the request, \"%.*s\", is not known.", ECHO_MAX,
 		       text ? text : "");
 }
@@ -197,8 +200,8 @@ static int read_volume_type(struct json_object *object, struct request *request,
 	if (!text && request->kind == REQUEST_ENCRYPT)
 		return problem(problems, "volume_type", "Say Data, OS or All.",
 			       "The volume type is missing.");
-	if (!text) /* as "az vm encryption disable" does on Linux */
-		text = "Data";
+	if (!text) /* Data: as "az vm encryption disable" does on Linux */
+		text = request->kind == REQUEST_GROW ? "All" : "Data";
 	if (strcasecmp(text, "All") == 0)
 		request->wants_os = request->wants_data = true;
 	else if (strcasecmp(text, "OS") == 0)

@@ -413,7 +413,9 @@ int step_tidy_done(struct job *job)
 	return job->is_closed;
 }
 
-static int keep_header_backup(struct job *job)
+/** step_keep_header_backup() - as it is now, in place of the one before. Return: 0, HEADER_E_* or
+ * -errno. */
+int step_keep_header_backup(struct job *job)
 {
 	_cleanup_(freep) char *path = NULL, *elsewhere = NULL;
 	int r;
@@ -455,7 +457,7 @@ int step_tidy(struct job *job)
 			log_warning("Volume %s: the filesystem could not grow back by 16 MiB: %s",
 				    job->uuid, detail ? detail : "unknown");
 	}
-	if (keep_header_backup(job) != 0)
+	if (step_keep_header_backup(job) != 0)
 		log_warning("Volume %s: no backup of its header could be kept below %s.", job->uuid,
 			    job_state_directory(job));
 	/* the header on the disk is the only one that counts now */

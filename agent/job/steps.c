@@ -28,6 +28,8 @@
 
 const struct steps *steps_of(const struct job *job)
 {
+	if (job->plan->request->kind == REQUEST_GROW)
+		return &grow_steps;
 	if (job->plan->request->kind == REQUEST_DECRYPT)
 		return job->is_os ? &decrypt_os_steps : &decrypt_steps;
 	if (job->is_os)

@@ -11,6 +11,8 @@
  * decrypt: snapshot, passphrase, export, boot, initialise (commits), decrypt, release, tidy. For an
  * OS volume, release waits for the boot that leaves the mapping.
  *
+ * grow: partition, mapping, filesystem, tidy.
+ *
  * The entries of fstab and crypttab come before the header: a power cut between the two then finds
  * a machine that boots, whichever side it fell.
  */
@@ -23,6 +25,7 @@ extern const struct steps encrypt_os_steps;
 extern const struct steps format_steps;
 extern const struct steps decrypt_steps;
 extern const struct steps decrypt_os_steps;
+extern const struct steps grow_steps;
 
 const struct steps *steps_of(const struct job *job);
 
@@ -54,6 +57,7 @@ int step_set_committing(struct job *job, bool is_committing);
 int step_encrypt_done(struct job *job);
 int step_convert(struct job *job);
 int step_converted(struct job *job, int condition);
+int step_keep_header_backup(struct job *job);
 int step_tidy_done(struct job *job);
 int step_tidy(struct job *job);
 int step_close(struct job *job);

@@ -78,7 +78,7 @@ static int prepare(struct plan *plan)
 		job->root_mode = root.st_mode;
 	}
 	r = plan_move(plan);
-	if (r == 0)
+	if (r == 0 && plan->n_jobs > 0)
 		r = plan_save(plan);
 	if (r < 0)
 		(void)machine_fault(plan, "journal-failed",
@@ -138,6 +138,8 @@ static bool waits_for_boot(const struct job *job)
 
 static const char *last_step(const struct job *job)
 {
+	if (job->plan->request->kind == REQUEST_GROW)
+		return NULL;
 	if (job->plan->request->kind == REQUEST_DECRYPT)
 		return "initialise";
 	return steps_of(job) == &format_steps ? NULL : "header";
@@ -234,6 +236,7 @@ static size_t convert(struct plan *plan)
 
 static int conclude(struct plan *plan, size_t later)
 {
+	bool is_empty = plan->n_jobs == 0 && plan->request->kind != REQUEST_GROW;
 	size_t open = 0, failed = 0;
 
 	plan->report.needs_restart = false;
@@ -246,9 +249,9 @@ static int conclude(struct plan *plan, size_t later)
 		if (!worker_is_over(job) && job->progress->state == JOB_RUNNING)
 			job->progress->state = JOB_WAITING;
 	}
-	plan->report.state = failed > 0 || plan->n_jobs == 0 ? JOB_FAILED
-			     : open > 0                      ? JOB_WAITING
-							     : JOB_DONE;
+	plan->report.state = failed > 0 || is_empty ? JOB_FAILED
+			     : open > 0             ? JOB_WAITING
+						    : JOB_DONE;
 	plan->is_ended = open == 0;
 	if (plan->is_ended)
 		(void)plan_unmark(plan);
