@@ -15,12 +15,13 @@
 enum {
 	ON_ENABLE = 1 << VERB_ENABLE,
 	ON_DISABLE = 1 << VERB_DISABLE,
+	ON_GROW = 1 << VERB_GROW,
 	ON_CHECK = 1 << VERB_CHECK,
 	ON_SHOW = 1 << VERB_SHOW,
 	ON_VOLUMES = 1 << VERB_VOLUMES,
 	ON_RESTORE = 1 << VERB_SNAPSHOT_RESTORE,
 	ON_ENCRYPT = ON_ENABLE | ON_CHECK,
-	ON_JOBS = ON_ENABLE | ON_DISABLE | ON_RESTORE,
+	ON_JOBS = ON_ENABLE | ON_DISABLE | ON_GROW | ON_RESTORE,
 	ON_ALL = INT_MAX,
 };
 
@@ -46,7 +47,7 @@ static const struct {
 	int has_argument;
 	int verbs;
 } rows[] = {
-	{ "volume-type",                "volume_type",        OPTION_TEXT,        required_argument, ON_ENCRYPT | ON_DISABLE | ON_VOLUMES },
+	{ "volume-type",                "volume_type",        OPTION_TEXT,        required_argument, ON_ENCRYPT | ON_DISABLE | ON_GROW | ON_VOLUMES },
 	{ "disk-encryption-keyvault",   "vault",              OPTION_TEXT,        required_argument, ON_ENCRYPT },
 	{ "key-encryption-key",         "kek",                OPTION_TEXT,        required_argument, ON_ENCRYPT },
 	{ "key-encryption-algorithm",   "algorithm",          OPTION_TEXT,        required_argument, ON_ENCRYPT },
@@ -60,8 +61,8 @@ static const struct {
 	{ "detached-header",            "detached_header",    OPTION_SWITCH,      no_argument,       ON_ENCRYPT },
 	{ "allow-other-region",         "allow_other_region", OPTION_SWITCH,      no_argument,       ON_ENCRYPT | ON_DISABLE },
 	{ "reboot",                     "reboot",             OPTION_SWITCH,      no_argument,       ON_ENABLE | ON_DISABLE },
-	{ "volume",                     "volumes",            OPTION_VOLUME,      required_argument, ON_ENCRYPT | ON_DISABLE },
-	{ "plan",                       NULL,                 OPTION_PLAN,        no_argument,       ON_ENABLE | ON_DISABLE },
+	{ "volume",                     "volumes",            OPTION_VOLUME,      required_argument, ON_ENCRYPT | ON_DISABLE | ON_GROW },
+	{ "plan",                       NULL,                 OPTION_PLAN,        no_argument,       ON_ENABLE | ON_DISABLE | ON_GROW },
 	{ "json",                       NULL,                 OPTION_JSON,        required_argument, ON_ALL },
 	{ "watch",                      NULL,                 OPTION_WATCH,       no_argument,       ON_JOBS | ON_SHOW },
 	{ "no-wait",                    NULL,                 OPTION_NO_WAIT,     no_argument,       ON_JOBS },
@@ -76,6 +77,7 @@ static const struct {
 } verbs[] = {
 	{ "enable",   VERB_ENABLE },
 	{ "disable",  VERB_DISABLE },
+	{ "grow",     VERB_GROW },
 	{ "check",    VERB_CHECK },
 	{ "show",     VERB_SHOW },
 	{ "volumes",  VERB_VOLUMES },
@@ -217,8 +219,8 @@ static int read_verb(int n, char *words[], struct options *options, char **ret_p
 	int used = 1;
 
 	if (n == 0)
-		return wrong(ret_problem, "Say what to do: enable, disable, check, show, volumes, "
-					  "recover, pause, resume or snapshot.");
+		return wrong(ret_problem, "Say what to do: enable, disable, grow, check, show, "
+					  "volumes, recover, pause, resume or snapshot.");
 	options->verb = VERB_HELP;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(words[0], verbs[i].name) != 0)

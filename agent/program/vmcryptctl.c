@@ -31,6 +31,7 @@ static const char help[] =
 	"\n"
 	"  enable              encrypt volumes; they stay in use meanwhile\n"
 	"  disable             decrypt volumes\n"
+	"  grow                let encrypted volumes follow disks that have become larger\n"
 	"  check               say what would stand in the way of enable, change nothing\n"
 	"  show                the state of the volumes, read from the disks\n"
 	"  volumes             every block device, and which ones a volume type selects\n"
@@ -247,7 +248,9 @@ static int follow_job(struct run *run)
 			return fault_print_system(-ENOMEM, stderr);
 		if (!answer.continues)
 			return print_end(run, report);
-		if (!run->options->is_watch && json_get_bool(report, "prepared", false)) {
+		/* growing takes seconds, and nothing of it is left to the background */
+		if (!run->options->is_watch && run->options->verb != VERB_GROW &&
+		    json_get_bool(report, "prepared", false)) {
 			if (wants_json(run))
 				print_json(run, answer.parameters);
 			print_prepared(run, report);
@@ -476,6 +479,8 @@ static int run_verb(struct run *run)
 		return run_request(run, INTERFACE "Enable", "encrypt");
 	case VERB_DISABLE:
 		return run_request(run, INTERFACE "Disable", "decrypt");
+	case VERB_GROW:
+		return run_request(run, INTERFACE "Grow", "grow");
 	case VERB_CHECK:
 		return run_check(run, "encrypt");
 	case VERB_SHOW:

@@ -167,7 +167,7 @@ static int reply_job_running(struct varlink_call *call, const struct job_entry *
 
 /**
  * read_request() - the call's request, with the kind that its method means
- * @kind: "encrypt" or "decrypt"; NULL = as the request says, encrypt when it does not
+ * @kind: "encrypt", "decrypt" or "grow"; NULL = as the request says, encrypt when it does not
  * @ret:  NULL when the caller has been told what is wrong
  *
  * Return: 0 or -errno.
@@ -248,6 +248,11 @@ static int on_enable(struct varlink_call *call, struct json_object *parameters, 
 static int on_disable(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
 	return start_request(userdata, call, parameters, "decrypt");
+}
+
+static int on_grow(struct varlink_call *call, struct json_object *parameters, void *userdata)
+{
+	return start_request(userdata, call, parameters, "grow");
 }
 
 static int on_check(struct varlink_call *call, struct json_object *parameters, void *userdata)
@@ -413,6 +418,7 @@ static const struct varlink_parameter name_parameter[]    = { { "name", json_typ
 static const struct varlink_method methods[] = {
 	{ "Enable",          true,  request_parameter, 1, on_enable },
 	{ "Disable",         true,  request_parameter, 1, on_disable },
+	{ "Grow",            true,  request_parameter, 1, on_grow },
 	{ "Check",           true,  request_parameter, 1, on_check },
 	{ "Volumes",         false, type_parameter,    1, on_volumes },
 	{ "Show",            false, NULL,              0, on_show },

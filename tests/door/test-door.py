@@ -240,7 +240,7 @@ def test_wrong_requests(_):
 def look_around():
     """As a user who is not root: fill the door up, and wait for standard input to end."""
     client = Client()
-    for method in "Enable", "Disable", "Check", "Pause", "Resume", "SnapshotList":
+    for method in "Enable", "Disable", "Grow", "Check", "Pause", "Resume", "SnapshotList":
         assert error_of(client.call(AGENT + method)) == "PermissionDenied", method
     for method in "Show", "Volumes":
         assert "volumes" in client.call(AGENT + method)["parameters"], method
@@ -301,6 +301,22 @@ def test_job(house):
     wait_until(lambda: not open_jobs())
     with open(f"{JOBS}/{jobs()[-1]}/request.json", encoding="utf-8") as file:
         assert json.load(file) == {"kind": "decrypt", "volume_type": "Data"}
+
+
+def test_grow(house):
+    """Its worker is told to grow everything; vmcryptctl stays until that has been done."""
+    house.mode("done")
+    result = house.ctl("grow")
+    assert result.returncode == 0 and result.stdout.endswith("Done.\n") and "Prepared." not in result.stdout, result
+    assert not open_jobs()
+    with open(f"{JOBS}/{jobs()[-1]}/request.json", encoding="utf-8") as file:
+        assert json.load(file) == {"kind": "grow", "volume_type": "All"}
+    house.questions.clear()
+    assert house.ctl("grow", "--plan", "--volume", "aaaa-bbbb").returncode == 0
+    assert [question["request"]["kind"] for question in house.questions] == ["grow"], house.questions
+    for arguments in (["--next-boot"], ["--disk-encryption-keyvault", REQUEST["vault"]], ["x"]):
+        assert house.ctl("grow", *arguments).returncode == 1, arguments
+    assert error_of(Client().call(AGENT + "Grow", {"request": {"kind": "encrypt"}})) == "InvalidParameter"
 
 
 def open_jobs():
