@@ -145,6 +145,8 @@ class VM(Machine):
             self._make_boot_disk(boot_disk)
         elif root != "ext4":
             raise ValueError(f"a root of {root} needs an initramfs, so a boot disk")
+        if self._loads_from:
+            self.flatten_root()
 
     def _make_boot_disk(self, size):
         chosen = layout.LAYOUTS[self.root]
