@@ -137,6 +137,9 @@ class Machine:
         if self.lossy is not None:
             environment["LD_PRELOAD"] += f" {host.lossy_library()}"
             environment["VMTEST_LOSSY"] = str(self.lossy)
+            disks = [os.stat(path) for path in [self.flat_root, *self.disks.values()] if path]
+            environment["VMTEST_LOSSY_DISKS"] = " ".join(
+                str(number) for number in [disks[0].st_dev, *(disk.st_ino for disk in disks)])
             self.lossy += 1
         self._unplug_keyboard()
         keys, self.keyboard = os.pipe()
