@@ -16,7 +16,7 @@ import time
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "5"))
 STATES = int(os.environ.get("VMCRYPT_STATES", "12"))
-LIMIT = 300 + 40 * CUTS + 20 * STATES
+LIMIT = 600 + 40 * CUTS + 20 * STATES
 ROOM = 32 << 20
 SIZE = 160 << 20
 PLACE = 320 << 20
@@ -130,8 +130,10 @@ for _ in range(n):
     at += unit
     entries.append((sector * unit, at, 0 if flags & (DISCARD | MARK) else count * unit, flags))
     at += entries[-1][2]
-# most cuts in the middle of it all, where the tools and the merge write; not while the file is made
-cut = chance.randrange(n)
+# anywhere, or in any span between two flushes: the short ones are where metadata is written
+flushes = [0] + [i for i in range(n) if entries[i][3] & FLUSH] + [n]
+span = chance.randrange(len(flushes) - 1)
+cut = chance.choice((chance.randrange(n), chance.randint(flushes[span], flushes[span + 1])))
 flushed = max((i + 1 for i in range(cut) if entries[i][3] & FLUSH), default=0)
 with open(base, "rb") as source, open(to, "r+b") as target:
     for _ in range(int(megabytes)):
@@ -168,15 +170,18 @@ def cuts(rig, chance, inspect):
     bare = rig.bare(disks={"data": str(SIZE), "before": str(SIZE)}, memory="384M")
     shutil.copy(inspect, bare.share / "volume-inspect")
     well(bare.run(FIRST, timeout=180).out)
+    bare.start(START)
+    bare.wait_console("^GO$|BAD|^@@", 120)
     began = time.monotonic()
-    whole = well(bare.run(START, timeout=180).out)
+    bare.wait_console("^MADE$|BAD|^@@", 120)
+    longest = time.monotonic() - began
+    whole = well(bare.wait(120).out)
     assert int(re.findall(r"^BLOCKS (\d+)", whole, re.M)[1]) * 4096 <= SIZE - ROOM, whole
-    longest = (time.monotonic() - began) / 2  # a start, a look and a copy are about half of it
     left = {}
     for i in range(CUTS):
         bare.start(START)
-        pattern, length = chance.choice(((r"^GO$", longest), ("Overlay.*sealed", 0.5), ("Overlay.*sealed", 0.5),
-                                         (r"^FINISH$", 0.7)))
+        pattern, length = chance.choice((("^GO$", longest), ("^GO$", longest), ("Overlay.*sealed", longest / 4),
+                                         ("Overlay.*sealed", longest / 4), ("^FINISH$", longest / 3)))
         bare.power_cut_at(f"{pattern}|BAD|^@@", 120, delay=chance.uniform(0, length))
         output = well(bare.output())
         if i > 0 and "CHECKED" in output:
@@ -196,7 +201,7 @@ def lost_writes(rig, seed, inspect):
                         ("states", STATES), ("seed", seed)):
         script = script.replace("{" + word + "}", str(value))
     result = well(bare.run("cp /run/share/volume-inspect /root/; chmod 755 /root/volume-inspect\n" + script,
-                           timeout=120 + 20 * STATES).out)
+                           timeout=300 + 20 * STATES).out)
     assert "\nALL" in result, result
     left = re.findall(r"^LEFT (\S+)", result, re.M)
     assert len(left) == STATES, result
