@@ -205,6 +205,15 @@ def cloud():
     return total
 
 
+ONLY_BY_NAME = {"os"}
+
+
+def os_scenarios():
+    """Those of the OS disk that take too long for every run."""
+    return [path.stem for path in sorted((TESTS / "vm/scenarios").glob("*.py"))
+            if "\nONLY_BY_NAME = True\n" in path.read_text() and "-qemu-" not in path.stem]
+
+
 # name -> (packages, function, sentence)
 SUITES = {
     "unit": (["build", "unit"], unit, "each module alone, with the address and undefined behaviour sanitizers"),
@@ -215,6 +224,8 @@ SUITES = {
               "the emulated vault against the vendor's own clients, and our key service against it"),
     "vm": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run"),
            "whole machines: encryption, reboots, power cuts, outages"),
+    "os": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run", *os_scenarios()),
+           "the rest of the OS disk's scenarios; an hour and more, so only when named"),
 }
 
 
@@ -234,7 +245,8 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     total, lines, is_good = Count(), [], True
-    names = list(dict.fromkeys(options.suites)) or list(SUITES)
+    names = list(dict.fromkeys(options.suites)) or \
+        [name for name in SUITES if name not in ONLY_BY_NAME]
     need(*dict.fromkeys(group for name in names for group in SUITES[name][0]))
     for name in names:
         count = SUITES[name][1]()
