@@ -4,6 +4,7 @@
 import initramfs
 
 LIMIT = initramfs.LIMIT
+ONLY_BY_NAME = True
 HOOK = """#!/bin/sh
 [ "$1" != prereqs ] || exit 0
 . /usr/share/initramfs-tools/hook-functions

@@ -5,6 +5,7 @@ import os_story
 import story
 
 LIMIT = os_story.LIMIT
+ONLY_BY_NAME = True
 STAGE = "os-encrypted"
 
 

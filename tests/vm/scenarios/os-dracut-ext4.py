@@ -4,6 +4,7 @@
 import os_story
 
 LIMIT = 2 * os_story.LIMIT
+ONLY_BY_NAME = True
 PREPARED_S = 1200  # dracut starts some thousand processes for an image
 
 # Only what this machine needs: each module asks some processes whether it is wanted.

@@ -4,6 +4,7 @@
 import os_story
 
 LIMIT = 2 * os_story.LIMIT
+ONLY_BY_NAME = True
 
 
 def run(rig):

@@ -5,6 +5,7 @@ import layout
 import stage
 
 LIMIT = 900
+ONLY_BY_NAME = True
 BOOTED = {
     "btrfs": ("/dev/ubda1[/@]", "btrfs", "/@"),
     "lvm-free": (layout.LV, "ext4", "/"),
