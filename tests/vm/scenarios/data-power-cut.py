@@ -50,11 +50,13 @@ for i in $(seq 150); do
 	udevadm settle
 	mountpoint -q /data || mount /data 2>/run/mount.log
 	mountpoint -q /data && break
+	# cut while it gave way: nothing recognises it before the worker has brought that to its end
+	blkid -p {device} >/dev/null || {{ echo SEALED; break; }}
 	sleep 0.1
 done
-mountpoint -q /data || {{ echo NOT MOUNTED; cat /run/unlock.log /run/mount.log; lsblk -f; cat /etc/fstab /etc/crypttab
+mountpoint -q /data || ! blkid -p {device} >/dev/null || {{ echo NOT MOUNTED; cat /run/unlock.log /run/mount.log; lsblk -f; cat /etc/fstab /etc/crypttab
 	ls -l /var/lib/vmcrypt/headers /boot/vmcrypt/headers; dmesg | tail -20; exit 9; }}
-sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; lsblk -f; exit 8; }}
+! mountpoint -q /data || sha256sum --quiet -c /var/manifest || {{ echo CONTENT CHANGED; lsblk -f; exit 8; }}
 echo CHECKED
 mkdir -p /var/lib/vmcrypt/jobs/{job}
 [ -e /var/lib/vmcrypt/jobs/{job}/request.json ] || {{ echo '{request}' > /var/lib/vmcrypt/jobs/{job}/request.json; sync; }}
