@@ -42,7 +42,8 @@ static int activate(struct crypt_device *cd, const char *device, const char *nam
  * Flags that the header keeps (discards) apply. A conversion step that was cut is recovered first,
  * which writes to the device: the caller has made sure that it is the right one. Already open under
  * this name is fine. libdevmapper waits for udev where it runs, so that the links to the new node
- * are there on return.
+ * are there on return. A partition that was grown to an odd end counts without it, see
+ * blkpg_round_down().
  *
  * Return: 0, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, HEADER_E_PASSPHRASE,
  * HEADER_E_BUSY, HEADER_E_PLAIN, HEADER_E_TORN, or -errno.
