@@ -138,6 +138,8 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "boot_failed", job->has_boot_failed);
 	if (r == 0)
+		r = json_set_bool(object, "restoring", job->is_restoring);
+	if (r == 0)
 		r = json_set_bool(object, "closed", job->is_closed);
 	if (r == 0)
 		r = json_set_bool(object, "failed", job->has_failed);
@@ -187,6 +189,7 @@ static int job_from_json(struct json_object *object, struct job *job)
 	job->is_os = json_get_bool(object, "os", false);
 	job->is_root = json_get_bool(object, "root", false);
 	job->has_boot_failed = json_get_bool(object, "boot_failed", false);
+	job->is_restoring = json_get_bool(object, "restoring", false);
 	job->is_closed = json_get_bool(object, "closed", false);
 	job->has_failed = json_get_bool(object, "failed", false);
 	r = text_copy(json_get_string(object, "uuid"), &job->uuid);

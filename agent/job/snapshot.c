@@ -20,6 +20,8 @@
 	(4 * 1024 * 1024) /* a thousand files at a few hundred bytes, and room                     \
 			   */
 #define COPY_CHUNK_BYTES (1024 * 1024)
+#define CREST_BYTES      (128 * 1024) /* superblocks, partition tables, both copies of a LUKS2 header \
+				       */
 
 /* What the machine boots by; what is not there is passed over. */
 static const char *const machine_files[] = {
@@ -332,9 +334,17 @@ int snapshot_take_head(struct job *job)
 		      : r;
 }
 
-/** snapshot_put_head_back() - for an undo before anybody has written. Return: 0 or -errno. */
+/**
+ * snapshot_put_head_back() - for an undo before anybody has written
+ *
+ * What a volume is known by is zeroed first and written last: cut in between, it is nothing that
+ * anybody would open or mount, and calling this again is right.
+ *
+ * Return: 0 or -errno.
+ */
 int snapshot_put_head_back(struct job *job)
 {
+	const char *device = job->backing->path;
 	_cleanup_(freep) char *path = NULL;
 	struct stat head;
 	int r;
@@ -344,7 +354,13 @@ int snapshot_put_head_back(struct job *job)
 		return r;
 	if (stat(path, &head) < 0)
 		return -errno;
-	return copy_range(path, 0, job->backing->path, 0, (uint64_t)head.st_size, O_WRONLY);
+	if (head.st_size <= CREST_BYTES)
+		return -EBADMSG;
+	r = copy_range("/dev/zero", 0, device, 0, CREST_BYTES, O_WRONLY);
+	if (r == 0)
+		r = copy_range(path, CREST_BYTES, device, CREST_BYTES,
+			       (uint64_t)head.st_size - CREST_BYTES, O_WRONLY);
+	return r == 0 ? copy_range(path, 0, device, 0, CREST_BYTES, O_WRONLY) : r;
 }
 
 /** snapshot_has() - is this volume in a finished snapshot? Return: 1, 0 or -errno. */

@@ -85,6 +85,23 @@ static bool shrinks_mounted(const struct job *job)
 	return strcmp(job->filesystem, "xfs") == 0 || strcmp(job->filesystem, "btrfs") == 0;
 }
 
+/* The journal knows of it from before the first write to after the last: cut, it is done again. */
+static int restore_head(struct job *job)
+{
+	int r;
+
+	job->is_restoring = true;
+	r = plan_save(job->plan);
+	if (r == 0)
+		r = snapshot_put_head_back(job);
+	if (r < 0)
+		return r;
+	job->is_restoring = job->is_committing = false;
+	r = plan_save(job->plan);
+	(void)job_settle();
+	return r;
+}
+
 /**
  * step_finish_room() - a filesystem that was cut while it gave way is brought to one side
  *
@@ -97,6 +114,17 @@ int step_finish_room(struct job *job)
 	_cleanup_(freep) char *detail = NULL, *changes = NULL;
 	int r;
 
+	if (job->is_restoring) {
+		r = job_look(job);
+		if (r == 0)
+			r = job->backing ? restore_head(job) : -ENODEV;
+		if (r < 0)
+			return job_fail(
+				job, r, "room-unfinished",
+				"Attach the disk; nothing else is done to it before.",
+				"its first sectors were being put back and that cannot be ended: %s",
+				strerror(-r));
+	}
 	if (job->room != ROOM_FILESYSTEM || job->plan->request->kind != REQUEST_ENCRYPT ||
 	    access(job->device, F_OK) < 0)
 		return 0;
@@ -381,10 +409,9 @@ static int header_undo(struct job *job)
 		if (r == 0 && job->header_file)
 			r = file_remove_durably(job->header_file);
 		else if (r == 0)
-			r = snapshot_put_head_back(job);
+			r = restore_head(job);
 		if (r != 0)
 			return r < 0 ? r : -EBUSY;
-		(void)job_settle();
 	}
 	job->is_committing = false;
 	if (commit_path(job, &file) == 0)
