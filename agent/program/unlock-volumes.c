@@ -165,12 +165,31 @@ static int scan(struct finds *finds)
 	return 0;
 }
 
+static bool is_partition(const char *device)
+{
+	_cleanup_(freep) char *path = NULL;
+
+	return text_format(&path, "/sys/class/block/%s/partition", strrchr(device, '/') + 1) == 0 &&
+	       access(path, F_OK) == 0;
+}
+
+/*
+ * Whole disks before partitions: the kernel may take the random bytes of a header for the table of
+ * an old system (that of Acorn's has a checksum of one byte), and then shows partitions that begin
+ * where the disk does.
+ */
 static struct found *find_by_uuid(struct finds *finds, const char *uuid)
 {
-	for (size_t i = 0; i < finds->n; i++)
-		if (finds->finds[i].header && strcasecmp(finds->finds[i].header->uuid, uuid) == 0)
-			return &finds->finds[i];
-	return NULL;
+	struct found *found = NULL;
+
+	for (size_t i = 0; i < finds->n; i++) {
+		struct found *other = &finds->finds[i];
+
+		if (other->header && strcasecmp(other->header->uuid, uuid) == 0 &&
+		    (!found || (is_partition(found->device) && !is_partition(other->device))))
+			found = other;
+	}
+	return found;
 }
 
 static struct found *find_by_device(struct finds *finds, const char *device)
