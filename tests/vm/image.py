@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 MODULES = pathlib.Path("/usr/lib/uml/modules")
 # about half of it is free; no more, since scenarios encrypt all of it
-IMAGE_BYTES = 768 << 20
+IMAGE_BYTES = 1200 << 20
 KERNEL_CONFIG = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n"  # what initramfs-tools looks for
 ROOT_UUID = "76dc0a7e-57c2-4c1a-9f0b-1d2f6e0a1b01"
 FSTAB_LINE = f"UUID={ROOT_UUID} / ext4 defaults,errors=remount-ro 0 1"

@@ -18,14 +18,14 @@ def run(rig):
     vm.run("echo 2 > /sys/bus/pseudo/drivers/scsi_debug/opts")
     story.enable(vm, check=False)
 
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while True:
         answer = json.loads(vm.run("vmcryptctl show --json=short", timeout=100))
         faults = [fault for report in answer["reports"] for fault in report["faults"] if fault["level"] == "error"]
         if faults:
             break
         assert time.monotonic() < end, answer
-        time.sleep(1)
+        time.sleep(story.POLL_S)
     assert [fault["code"] for fault in faults] == ["step-failed"], faults
     assert faults[0]["volume"] == uuid and "Reboot" in faults[0]["remedy"], faults
     row = story.state(vm, uuid)
