@@ -205,13 +205,14 @@ def cloud():
     return total
 
 
-ONLY_BY_NAME = {"os"}
+QEMU = ("os-qemu-bios", "os-qemu-uefi")
+ONLY_BY_NAME = {"os", "qemu"}
 
 
 def os_scenarios():
     """Those of the OS disk that take too long for every run."""
     return [path.stem for path in sorted((TESTS / "vm/scenarios").glob("*.py"))
-            if "\nONLY_BY_NAME = True\n" in path.read_text() and "-qemu-" not in path.stem]
+            if "\nONLY_BY_NAME = True\n" in path.read_text() and path.stem not in QEMU]
 
 
 # name -> (packages, function, sentence)
@@ -226,6 +227,8 @@ SUITES = {
            "whole machines: encryption, reboots, power cuts, outages"),
     "os": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run", *os_scenarios()),
            "the rest of the OS disk's scenarios; an hour and more, so only when named"),
+    "qemu": (["build", "cloud", "vm", "qemu"], lambda: run_runner(TESTS / "vm/run", "-j1", *QEMU),
+             "the same behind real firmware and GRUB, with Debian's own kernel; slow, so only when named"),
 }
 
 

@@ -136,6 +136,11 @@ class Rig:
             self.namespace = self._make_namespace(saved)
             self.namespace.__enter__()
 
+    def qemu(self, firmware, disks=None, memory="640M", name=None):
+        """A whole Debian behind firmware ("bios" or "uefi") and GRUB, not yet booted; see qemu.py."""
+        from qemu import QemuVM
+        return self._add(QemuVM, disks, memory, name, firmware=firmware)
+
     def bare(self, disks=None, memory="256M", name=None):
         """A machine that boots into one script, see bare.py."""
         return self._add(Bare, disks, memory, name)
