@@ -13,37 +13,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/crypttab.h"
+#include "program/unlock-finds.h"
 #include "program/unlock.h"
 #include "volume/mapping.h"
 
 #define CRYPTTAB       "/etc/crypttab"
 #define MAPPING_PREFIX "vmcrypt-"
-#define DEVICES_MAX    4096 /* names looked at below /sys/class/block */
 #define HEADERS        "/boot/vmcrypt/headers"
 #define HEADER_SUFFIX  ".luks" /* under other names lie headers that nothing depends on yet */
 #define HEADERS_MAX    256     /* names looked at there */
-
-#define UUID_MAX_BYTES 4096 /* a page of sysfs */
-
-/* A device with an attached header of ours. */
-struct found {
-	char *device;
-	struct header_info *header;
-};
-
-struct finds {
-	struct found *finds;
-	size_t n;
-};
-
-static void finds_clear(struct finds *finds)
-{
-	for (size_t i = 0; i < finds->n; i++) {
-		free(finds->finds[i].device);
-		header_info_free(finds->finds[i].header);
-	}
-	free(finds->finds);
-}
 
 static void volume_clear(struct unlock_volume *volume)
 {
@@ -99,107 +77,6 @@ void unlock_volume_say(struct unlock_volume *volume, enum unlock_state state, co
 	volume->is_news |= state != UNLOCK_MISSING || volume->is_new_reason;
 	volume->state = state;
 	volume->rests_until = state == UNLOCK_REFUSED ? unlock_now_s() + volume->rest_s : 0;
-}
-
-static int add_find(struct finds *finds, const char *name)
-{
-	_cleanup_(header_info_freep) struct header_info *header = NULL;
-	_cleanup_(freep) char *device = NULL;
-	struct found *larger;
-	int r;
-
-	r = text_format(&device, "/dev/%s", name);
-	if (r < 0)
-		return r;
-	for (char *c = device; *c; c++)
-		if (*c == '!') /* as sysfs writes a slash */
-			*c = '/';
-	r = header_read(device, NULL, &header);
-	if (r == HEADER_E_MALFORMED)
-		log_debug("Device %s: its LUKS2 header or token is damaged.", device);
-	if (r != 0 || !header->token)
-		return r == -ENOMEM ? r : 0;
-	larger = reallocarray(finds->finds, finds->n + 1, sizeof(*larger));
-	if (!larger)
-		return -ENOMEM;
-	finds->finds = larger;
-	finds->finds[finds->n++] =
-		(struct found){ .device = steal(device), .header = steal(header) };
-	return 0;
-}
-
-/* Parts of a conversion at work are suspended now and then: a read would wait, perhaps for ever. */
-static bool is_conversion_part(const char *name)
-{
-	static const char prefix[] = "CRYPT-SUBDEV-";
-	_cleanup_(freep) char *path = NULL, *uuid = NULL;
-	size_t size_bytes;
-
-	return text_format(&path, "/sys/class/block/%s/dm/uuid", name) == 0 &&
-	       file_read(path, UUID_MAX_BYTES, &uuid, &size_bytes) == 0 &&
-	       strncmp(uuid, prefix, strlen(prefix)) == 0;
-}
-
-/* All block devices with a header of ours at their head. */
-static int scan(struct finds *finds)
-{
-	_cleanup_(closedirp) DIR *folder = opendir("/sys/class/block");
-	struct dirent *entry;
-	unsigned n = 0;
-	int r;
-
-	if (!folder)
-		return errno == ENOENT ? 0 : -errno;
-	while ((entry = readdir(folder)) && n++ < DEVICES_MAX) {
-		static const char *const never[] = { ".", "ram", "zram", "sr", "fd", "nbd" };
-		bool is_never = false;
-
-		for (size_t i = 0; i < ARRAY_SIZE(never); i++)
-			is_never |= strncmp(entry->d_name, never[i], strlen(never[i])) == 0;
-		if (is_never || is_conversion_part(entry->d_name))
-			continue;
-		r = add_find(finds, entry->d_name);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool is_partition(const char *device)
-{
-	_cleanup_(freep) char *path = NULL;
-
-	return text_format(&path, "/sys/class/block/%s/partition", strrchr(device, '/') + 1) == 0 &&
-	       access(path, F_OK) == 0;
-}
-
-/*
- * Whole disks before partitions: the kernel may take the random bytes of a header for the table of
- * an old system (that of Acorn's has a checksum of one byte), and then shows partitions that begin
- * where the disk does.
- */
-static struct found *find_by_uuid(struct finds *finds, const char *uuid)
-{
-	struct found *found = NULL;
-
-	for (size_t i = 0; i < finds->n; i++) {
-		struct found *other = &finds->finds[i];
-
-		if (other->header && strcasecmp(other->header->uuid, uuid) == 0 &&
-		    (!found || (is_partition(found->device) && !is_partition(other->device))))
-			found = other;
-	}
-	return found;
-}
-
-static struct found *find_by_device(struct finds *finds, const char *device)
-{
-	_cleanup_(freep) char *real = realpath(device, NULL);
-
-	for (size_t i = 0; real && i < finds->n; i++)
-		if (finds->finds[i].header && strcmp(finds->finds[i].device, real) == 0)
-			return &finds->finds[i];
-	return NULL;
 }
 
 /* The device that a crypttab entry means, where a link by udev or the name itself leads to it. */
@@ -331,9 +208,9 @@ static void look_at_attached(struct unlock_volume *volume, struct finds *finds)
 	struct found *found = NULL;
 
 	if (strncmp(volume->source, "UUID=", strlen("UUID=")) == 0)
-		found = find_by_uuid(finds, volume->source + strlen("UUID="));
+		found = finds_by_uuid(finds, volume->source + strlen("UUID="));
 	else if (resolve(volume->source, &device) == 0)
-		found = find_by_device(finds, device);
+		found = finds_by_device(finds, device);
 	if (!found) {
 		unlock_volume_say(volume, UNLOCK_MISSING, "no device with its header (%s) is there",
 				  volume->source);
@@ -465,7 +342,7 @@ int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], siz
 	_cleanup_(finds_clear) struct finds finds = { 0 };
 	int r;
 
-	r = scan(&finds);
+	r = finds_read(&finds);
 	if (r < 0)
 		return r;
 	r = crypttab_read(CRYPTTAB, &entries);
@@ -582,7 +459,7 @@ int unlock_volumes_find_early(struct unlock_volumes *volumes, const struct initr
 	_cleanup_(finds_clear) struct finds finds = { 0 };
 	int r;
 
-	r = scan(&finds);
+	r = finds_read(&finds);
 	if (r == 0)
 		r = add_root(volumes, conf);
 	if (r == 0)

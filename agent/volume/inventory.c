@@ -89,6 +89,61 @@ static int look_at_mounted(const struct inventory *inventory, struct volume *vol
 	return 0;
 }
 
+/*
+ * The kernel takes random bytes for a partition table now and then: one LUKS2 header in 256 passes
+ * the one-byte checksum of an Acorn table. Such partitions lie in the middle of a whole filesystem
+ * or header, on a device where libblkid sees no table.
+ */
+static bool is_phantom(const struct inventory *inventory, const struct volume *volume)
+{
+	const struct volume *disk = inventory_disk_of(inventory, volume);
+
+	return disk && disk->filesystem && !disk->table_type && !disk->has_other_signatures &&
+	       volume->n_mounts == 0 && volume->n_children == 0 && !volume->is_swap_active;
+}
+
+static void renumber(size_t *indexes, size_t *n, const size_t *places)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *n; i++)
+		if (places[indexes[i]] != SIZE_MAX)
+			indexes[kept++] = places[indexes[i]];
+	*n = kept;
+}
+
+/**
+ * inventory_drop_phantoms() - forget partitions that are none
+ * @inventory: all but the roles is filled in
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int inventory_drop_phantoms(struct inventory *inventory)
+{
+	_cleanup_(freep) size_t *places = calloc(inventory->n + 1, sizeof(*places));
+	size_t kept = 0;
+
+	if (!places)
+		return -ENOMEM;
+	for (size_t i = 0; i < inventory->n; i++)
+		places[i] = is_phantom(inventory, &inventory->volumes[i]) ? SIZE_MAX : kept++;
+	for (size_t i = 0; i < inventory->n; i++) {
+		struct volume *volume = &inventory->volumes[i];
+
+		if (places[i] == SIZE_MAX) {
+			log_debug("Device %s: no partition, whatever the kernel says.",
+				  volume->path);
+			volume_clear(volume);
+			continue;
+		}
+		renumber(volume->parents, &volume->n_parents, places);
+		renumber(volume->children, &volume->n_children, places);
+		inventory->volumes[places[i]] = *volume;
+	}
+	inventory->n = kept;
+	return 0;
+}
+
 /**
  * inventory_read() - all block devices that have a size, as they are now
  * @ret: owned by the caller
@@ -119,6 +174,8 @@ int inventory_read(struct inventory **ret)
 	for (size_t i = 0; r == 0 && i < inventory->n; i++)
 		if (inventory->volumes[i].n_mounts > 0)
 			r = look_at_mounted(inventory, &inventory->volumes[i]);
+	if (r == 0)
+		r = inventory_drop_phantoms(inventory);
 	if (r == 0)
 		r = role_assign_all(inventory);
 	if (r < 0)

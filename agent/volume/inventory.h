@@ -115,6 +115,7 @@ int inventory_read(struct inventory **ret);
 struct inventory *inventory_free(struct inventory *inventory);
 void inventory_freep(struct inventory **inventory);
 
+int inventory_drop_phantoms(struct inventory *inventory);
 struct volume *inventory_find_uuid(struct inventory *inventory, const char *uuid);
 struct volume *inventory_find_devno(struct inventory *inventory, dev_t devno);
 struct volume *inventory_find_mapping(struct inventory *inventory, const char *mapping);

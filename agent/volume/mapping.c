@@ -12,7 +12,8 @@
 #include "volume/header.h"
 #include "volume/luks.h"
 
-#define SECTOR_BYTES 512 /* what libcryptsetup counts in */
+#define SECTOR_BYTES   512 /* what libcryptsetup counts in */
+#define LOCK_DIRECTORY "/run/vmcrypt/locks"
 
 static int activate(struct crypt_device *cd, const char *device, const char *name,
 		    const struct secret *passphrase)
@@ -34,22 +35,8 @@ static int activate(struct crypt_device *cd, const char *device, const char *nam
 	return r < 0 ? r : flushed;
 }
 
-/**
- * mapping_open() - unlock a volume
- * @file: detached header, or NULL
- * @name: below /dev/mapper
- *
- * Flags that the header keeps (discards) apply. A conversion step that was cut is recovered first,
- * which writes to the device: the caller has made sure that it is the right one. Already open under
- * this name is fine. libdevmapper waits for udev where it runs, so that the links to the new node
- * are there on return. A partition that was grown to an odd end counts without it, see
- * blkpg_round_down().
- *
- * Return: 0, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, HEADER_E_PASSPHRASE,
- * HEADER_E_BUSY, HEADER_E_PLAIN, HEADER_E_TORN, or -errno.
- */
-int mapping_open(const char *device, const char *file, const char *name,
-		 const struct secret *passphrase)
+static int open_locked(const char *device, const char *file, const char *name,
+		       const struct secret *passphrase)
 {
 	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
 	struct segments segments;
@@ -78,6 +65,36 @@ int mapping_open(const char *device, const char *file, const char *name,
 	if (r == -EBUSY || r == -EEXIST)
 		return HEADER_E_BUSY;
 	return r < 0 ? log_debug_errno(r, "Mapping %s: cannot be opened: %m", name) : 0;
+}
+
+/**
+ * mapping_open() - unlock a volume
+ * @file: detached header, or NULL
+ * @name: below /dev/mapper
+ *
+ * Flags that the header keeps (discards) apply. A conversion step that was cut is recovered first,
+ * which writes to the device: the caller has made sure that it is the right one. Already open under
+ * this name is fine. Of several programs that open it at once, one does and the others find it open
+ * (a mapping that is being made has no table yet, which looks like a broken one). libdevmapper
+ * waits for udev where it runs, so that the links to the new node are there on return. A partition
+ * that was grown to an odd end counts without it, see blkpg_round_down().
+ *
+ * Return: 0, HEADER_E_NONE, HEADER_E_FOREIGN, HEADER_E_MALFORMED, HEADER_E_PASSPHRASE,
+ * HEADER_E_BUSY, HEADER_E_PLAIN, HEADER_E_TORN, or -errno.
+ */
+int mapping_open(const char *device, const char *file, const char *name,
+		 const struct secret *passphrase)
+{
+	_cleanup_(closep) int lock = -EBADF;
+	_cleanup_(freep) char *path = NULL;
+	int r;
+
+	r = directory_make(LOCK_DIRECTORY, 0700);
+	if (r == 0)
+		r = text_format(&path, LOCK_DIRECTORY "/%s", name);
+	if (r == 0)
+		r = file_lock(path, &lock);
+	return r == 0 ? open_locked(device, file, name, passphrase) : r;
 }
 
 static int close_mapping(const char *name, uint32_t flags)

@@ -166,6 +166,63 @@ static void test_find_uuid_prefers_what_nothing_lies_on(void **state)
 	assert_null(inventory_find_mapping(&inventory, NULL));
 }
 
+/* A header that the kernel takes for a partition table; beside it, partitions that are some. */
+static void test_phantoms_are_dropped(void **state)
+{
+	static const struct {
+		const char *name;
+		struct volume volume;
+		size_t parent;
+		bool stays;
+	} rows[] = {
+		{ "array with a header", { .kind = VOLUME_KIND_MD, MEMBER }, NO_PARENT, true },
+		{ "phantom", { PART }, 0, false },
+		{ "disk with a table", { TABLE }, NO_PARENT, true },
+		{ "its partition", { PART }, 2, true },
+		{ "whole filesystem", { EXT4 }, NO_PARENT, true },
+		{ "swapped to", { PART, .is_swap_active = true }, 4, true },
+		{ "phantom with a format", { PART, EXT4 }, 4, false },
+		{ "mapping", { MAPPED }, 0, true },
+	};
+	struct volume *volumes = calloc(ARRAY_SIZE(rows), sizeof(*volumes));
+	struct inventory *inventory = calloc(1, sizeof(*inventory));
+	size_t n = 0;
+
+	assert_non_null(volumes);
+	assert_non_null(inventory);
+	*inventory = (struct inventory){ .volumes = volumes, .n = ARRAY_SIZE(rows) };
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct volume *row = &rows[i].volume;
+
+		/* what is dropped is freed */
+		volumes[i] = (struct volume){
+			.kind = row->kind,
+			.is_swap_active = row->is_swap_active,
+			.name = strdup(rows[i].name),
+			.filesystem = row->filesystem ? strdup(row->filesystem) : NULL,
+			.table_type = row->table_type ? strdup(row->table_type) : NULL,
+			.parents = calloc(1, sizeof(size_t)),
+			.children = calloc(ARRAY_SIZE(rows), sizeof(size_t)),
+		};
+		if (rows[i].parent == NO_PARENT)
+			continue;
+		volumes[i].parents[volumes[i].n_parents++] = rows[i].parent;
+		volumes[rows[i].parent].children[volumes[rows[i].parent].n_children++] = i;
+	}
+	assert_int_equal(inventory_drop_phantoms(inventory), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].stays)
+			assert_string_equal(inventory->volumes[n++].name, rows[i].name);
+	assert_int_equal(inventory->n, n);
+	assert_int_equal(inventory->volumes[0].n_children,
+			 1); /* the mapping, under its new number */
+	assert_int_equal(inventory->volumes[0].children[0], 5);
+	assert_int_equal(inventory->volumes[1].children[0], 2);
+	assert_int_equal(inventory->volumes[3].n_children, 1);
+	assert_int_equal(inventory->volumes[4].parents[0], 3);
+	inventory_free(inventory);
+}
+
 static void test_json_is_text(void **state)
 {
 	static const struct {
@@ -199,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_roles_and_excuses),
 		cmocka_unit_test(test_every_excuse_has_words),
 		cmocka_unit_test(test_find_uuid_prefers_what_nothing_lies_on),
+		cmocka_unit_test(test_phantoms_are_dropped),
 		cmocka_unit_test(test_json_is_text),
 	};
 
