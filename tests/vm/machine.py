@@ -64,7 +64,8 @@ class Machine:
         self.devices = {}  # name -> device in the guest
         self.flat_root = None  # the root disk when it is a file of its own, see flatten_root()
         self.lossy = None      # a seed: disks lose what was not flushed when the power is cut
-        self.keyboard = None  # our end of what its console reads
+        self.keyboard = None   # our end of what its console reads
+        self.screen = None     # the process that puts what it prints into console_file
         self.process = None
         self._descriptors = ()
         self.make_disks(disks)
@@ -146,9 +147,12 @@ class Machine:
         with open(self.console_file, "ab") as console, open(keys, "rb") as keys:
             console.write(b"\n@@vmtest power on\n")
             console.flush()
-            self.process = self.rig.popen_in_namespace(
-                command, stdin=keys, stdout=console, stderr=subprocess.STDOUT,
-                env=environment, pass_fds=sorted(set(serial)))
+            # a pipe, since UML takes no keys from a console whose output it cannot poll
+            self.screen = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=console)
+            with self.screen.stdin as output:
+                self.process = self.rig.popen_in_namespace(
+                    command, stdin=keys, stdout=output, stderr=subprocess.STDOUT,
+                    env=environment, pass_fds=sorted(set(serial)))
 
     def type(self, text):
         """Type on the console's keyboard."""
@@ -160,7 +164,20 @@ class Machine:
             self.keyboard = None
 
     def is_running(self):
-        return self.process is not None and self.process.poll() is None
+        if self.process is not None and self.process.poll() is None:
+            return True
+        self._read_to_the_end()
+        return False
+
+    def _read_to_the_end(self):
+        """The kernel is gone: what it has printed last is in the file on return."""
+        if self.screen is not None:
+            try:
+                self.screen.wait(10)
+            except subprocess.TimeoutExpired:  # a process of the guest's that has outlived it
+                self.screen.kill()
+                self.screen.wait()
+            self.screen = None
 
     def power_cut(self):
         """Pull the plug: writes that the guest's driver has completed stay, all else is gone."""
@@ -176,6 +193,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._read_to_the_end()
         with open(self.console_file, "ab") as console:
             console.write(b"\n@@vmtest power cut\n")
 
@@ -200,6 +218,7 @@ class Machine:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise MachineError(f"{self.name} is still up after {timeout} s") from None
+        self._read_to_the_end()
 
     # -- console
 
