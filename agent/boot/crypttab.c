@@ -14,6 +14,8 @@
 /* Order of the fields. Source: crypttab(5). */
 enum { FIELD_NAME, FIELD_DEVICE, FIELD_KEY, FIELD_OPTIONS };
 
+#define SWAP_OPTIONS "swap,cipher=aes-xts-plain64,size=512,nofail"
+
 void crypttab_entries_clear(struct crypttab_entries *entries)
 {
 	for (size_t i = 0; i < entries->n; i++) {
@@ -66,6 +68,7 @@ static int take_entry(const struct table_line *line, struct crypttab_entries *en
 		.device = table_field_decode(&line->fields[FIELD_DEVICE]),
 		.header = header.at ? table_field_decode(&header) : NULL,
 		.is_initrd = find_option(line, "x-initrd.attach").at != NULL,
+		.is_swap = find_option(line, "swap").at != NULL,
 	};
 	return entry->name && entry->device && (entry->header || !header.at) ? 0 : -ENOMEM;
 }
@@ -189,6 +192,10 @@ int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char
 	r = find(text, entry, &is_there);
 	if (r != 0)
 		return r;
+	if (!is_there && entry->is_swap)
+		return text_format(ret, "%s%s%s %s /dev/urandom " SWAP_OPTIONS "%s", text,
+				   is_whole ? "" : "\n", entry->name, entry->device,
+				   is_whole ? "\n" : "");
 	if (!is_there)
 		return text_format(ret, "%s%s%s %s none luks,noauto,nofail%s%s%s%s", text,
 				   is_whole ? "" : "\n", entry->name, entry->device,

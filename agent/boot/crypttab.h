@@ -4,7 +4,7 @@
  * One entry a volume, so that systemd's and Debian's own tools know the mapping (crypttab(5)); all
  * other bytes stay. Entries are "noauto,nofail": vmcrypt-unlock opens all volumes with one batch of
  * keys, and a person can still say `systemctl start systemd-cryptsetup@NAME` and type a recovery
- * key.
+ * key. Swap space is for systemd alone: it has a random key.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ struct crypttab_entry {
 	char *device;   /* UUID=… or a path */
 	char *header;   /* path of a detached header, or NULL */
 	bool is_initrd; /* opened in the initramfs and kept until the very end: x-initrd.attach */
+	bool is_swap; /* swap space with a new random key at each boot, opened by systemd itself */
 };
 
 struct crypttab_entries {

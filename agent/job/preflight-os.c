@@ -12,7 +12,7 @@
 #include "boot/initramfs-conf.h"
 #include "boot/initramfs.h"
 #include "job/snapshot.h"
-#include "volume/role.h"
+#include "job/steps.h"
 
 #define STAGED_HEADERS   3 /* as built, in its commit, and for the end of a conversion */
 #define RESUME           "/sys/power/resume"
@@ -75,22 +75,27 @@ static int check_hibernation(struct plan *plan)
 		"written to the disk in the clear.");
 }
 
-/* What stays in the clear on the OS disk, so that nobody believes otherwise. */
+/* What stays in the clear, so that nobody believes otherwise; other swap space gets a random key.
+ */
 static int check_swap(struct plan *plan, const struct inventory *inventory)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < inventory->n; i++) {
 		const struct volume *volume = &inventory->volumes[i];
+		const char *excuse;
 
-		if (volume->role == VOLUME_ROLE_SWAP && volume->is_swap_active &&
-		    !role_is_above_crypt(inventory, volume))
+		if (!step_is_swap(inventory, volume))
+			continue;
+		excuse = step_swap_excuse(volume);
+		if (excuse)
 			r = faults_add(
 				&plan->report.faults, FAULT_WARNING, "swap-plain", volume->uuid,
 				"preflight",
-				"Use a swap file on the root, or encrypt it with a random key "
+				"Use a swap file on the root, or give it a random key by hand "
 				"(crypttab(5), option swap).",
-				"The swap partition %s is not encrypted.", volume->path);
+				"The swap space %s will not be encrypted: it %s.", volume->path,
+				excuse);
 	}
 	return r;
 }

@@ -252,6 +252,8 @@ static int os_release_apply(struct job *job)
 	r = put_entries_back(job);
 	if (r == 0)
 		r = job_look(job);
+	if (r == 0 && job->is_root)
+		r = step_swap_decrypt(job);
 	if (r != 0)
 		return r;
 	if (job->mapped)

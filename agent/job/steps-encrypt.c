@@ -505,6 +505,7 @@ static const struct step os_steps[] = {
 	{ "header",     header_done,          header_apply,    header_undo,    false },
 	{ "encrypt",    step_encrypt_done,    step_convert,    NULL,           true  },
 	{ "verify",     NULL,                 step_verify,     NULL,           false },
+	{ "swap",       NULL,                 step_swap_encrypt, NULL,         false },
 	{ "tidy",       step_tidy_done,       step_tidy,       NULL,           false },
 };
 

@@ -4,7 +4,7 @@
  * encrypt: snapshot, passphrase, keyslots, boot, header, encrypt (commits), verify, tidy.
  *
  * encrypt, OS: the running system goes as far as boot; the initramfs does header, which is the
- * first to change the volume; the running system goes on.
+ * first to change the volume; the running system goes on. With the root's comes swap, after verify.
  *
  * format: snapshot, passphrase, keyslots, boot, format (commits), verify, tidy.
  *
@@ -43,6 +43,10 @@ int step_os_forget(struct job *job);
 int step_os_boot_done(struct job *job);
 int step_os_boot(struct job *job);
 int step_os_boot_undo(struct job *job);
+bool step_is_swap(const struct inventory *inventory, const struct volume *volume);
+const char *step_swap_excuse(const struct volume *volume);
+int step_swap_encrypt(struct job *job);
+int step_swap_decrypt(struct job *job);
 int step_finish_room(struct job *job);
 int step_verify(struct job *job);
 int step_try_unmount(const struct volume *volume);

@@ -45,13 +45,17 @@ static void set_handlers(bool is_ours)
  * @fd:      borrowed until unlock_console_drop()
  * @console: stays where it is: the signal handler looks at it
  *
- * Return: 0, -ENOTTY or another -errno; then there is no console.
+ * Return: 0, -ENOTTY, -EACCES (one that can only be read) or another -errno; then there is no
+ * console.
  */
 int unlock_console_take(int fd, struct unlock_console *console)
 {
 	*console = (struct unlock_console){ .fd = -EBADF };
 	if (tcgetattr(fd, &console->before) < 0)
 		return -errno;
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) !=
+	    O_RDWR) /* "< /dev/console": nobody would see a question */
+		return -EACCES;
 	console->fd = fd;
 	held = console;
 	set_handlers(true);

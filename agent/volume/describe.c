@@ -41,7 +41,7 @@ static const struct {
 	[VOLUME_EXCUSE_BOOT] = { "boot",
 		"Firmware or boot loader read it, so it stays plain." },
 	[VOLUME_EXCUSE_SWAP] = { "swap",
-		"It is swap space; a random key at each boot fits it better (crypttab(5), option swap)." },
+		"It is swap space: it gets a random key at each boot when the OS volume is encrypted." },
 	[VOLUME_EXCUSE_RESOURCE] = { "resource",
 		"It is the platform's temporary disk, whose content does not outlive a move of the machine." },
 	[VOLUME_EXCUSE_BEK] = { "bek",

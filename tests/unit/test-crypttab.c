@@ -129,6 +129,31 @@ static void test_initrd(void **state)
 	assert_string_equal(again, text);
 }
 
+/* Swap space is systemd's to open; its line is known again, and goes like any other. */
+static void test_swap(void **state)
+{
+	static const char line[] = "cryptswap_1 /dev/disk/by-partuuid/2 /dev/urandom "
+				   "swap,cipher=aes-xts-plain64,size=512,nofail";
+	const struct crypttab_entry entry = { .name = (char *)"cryptswap_1",
+					      .device = (char *)"/dev/disk/by-partuuid/2",
+					      .is_swap = true };
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
+	_cleanup_(freep) char *path = scratch_path(state, "crypttab"), *text = NULL, *again = NULL,
+			      *without = NULL;
+
+	assert_int_equal(crypttab_add_text("a /a", &entry, &text), 0);
+	assert_string_equal(strchr(text, '\n') + 1, line);
+	assert_int_equal(crypttab_add_text(text, &entry, &again), 0);
+	assert_string_equal(again, text);
+	write_file(path, text, 0600);
+	assert_int_equal(crypttab_read(path, &entries), 0);
+	assert_int_equal(entries.n, 2);
+	assert_false(entries.entries[0].is_swap);
+	assert_true(entries.entries[1].is_swap);
+	assert_int_equal(crypttab_remove_text(text, "cryptswap_1", &without), 0);
+	assert_string_equal(without, "a /a");
+}
+
 static void test_read(void **state)
 {
 	_cleanup_(crypttab_entries_clear) struct crypttab_entries entries = { 0 };
@@ -163,6 +188,7 @@ int main(void)
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_initrd),
+		cmocka_unit_test_setup_teardown(test_swap, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_read, scratch_make, scratch_remove),
 	};
 

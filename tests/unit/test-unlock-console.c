@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Over a pseudo-terminal: master is the person's end. */
+#include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -106,6 +107,20 @@ static void test_line(void **state)
 	unlock_console_drop(&console);
 }
 
+/* A question that nobody sees would be waited for in vain. */
+static void test_read_only(void **state)
+{
+	const struct terminal *terminal = *state;
+	_cleanup_(closep) int fd = open(ttyname(terminal->ours), O_RDONLY | O_NOCTTY);
+	struct unlock_console console;
+
+	assert_true(fd >= 0);
+	assert_int_equal(unlock_console_take(fd, &console), -EACCES);
+	assert_int_equal(console.fd, -EBADF);
+	assert_int_equal(unlock_console_take(terminal->ours, &console), 0);
+	unlock_console_drop(&console);
+}
+
 static void test_none(void **state)
 {
 	_cleanup_(closep) int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -174,6 +189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_key, terminal_make, terminal_remove),
 		cmocka_unit_test_setup_teardown(test_line, terminal_make, terminal_remove),
+		cmocka_unit_test_setup_teardown(test_read_only, terminal_make, terminal_remove),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test_setup_teardown(test_gone, terminal_make, terminal_remove),
 		cmocka_unit_test_setup_teardown(test_signals, terminal_make, terminal_remove),
