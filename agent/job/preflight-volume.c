@@ -253,6 +253,32 @@ static int check_key_directory(struct plan *plan, const struct volume *volume, s
 	return 0;
 }
 
+/* The new filesystem is smaller than the old one by the header: too small for some. */
+static int check_format(struct plan *plan, const struct volume *volume, struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r = reason(plan, job, FAULT_WARNING, "data-destroyed",
+		       "Leave out --encrypt-format-all.",
+		       "All data on it will be destroyed: a new filesystem is made.");
+
+	if (r == 0)
+		r = directory_make(RUNTIME_DIRECTORY, 0755);
+	if (r == 0 && volume->size_bytes > HEADER_SHIFT_BYTES)
+		r = filesystem_can_make(job->filesystem, volume->size_bytes - HEADER_SHIFT_BYTES,
+					RUNTIME_DIRECTORY, &detail);
+	if (r == FILESYSTEM_E_NO_ROOM)
+		return faults_add(
+			&plan->report.faults, FAULT_ERROR, "no-room", job->uuid, "preflight",
+			"Grow the disk, or encrypt it as it is (without --encrypt-format-all).",
+			"No new %s fits beside a LUKS2 header: %.*s", job->filesystem,
+			detail ? (int)strcspn(detail, "\n") : 0, detail ? detail : "");
+	if (r == FILESYSTEM_E_NO_TOOL)
+		return faults_add(&plan->report.faults, FAULT_ERROR, "tools-missing", job->uuid,
+				  "preflight", "Install e2fsprogs, xfsprogs or btrfs-progs.",
+				  "The tools for %s are not installed.", job->filesystem);
+	return r < 0 ? r : 0;
+}
+
 static int check_encrypt(struct plan *plan, struct inventory *inventory,
 			 const struct volume *volume, struct job *job)
 {
@@ -262,9 +288,7 @@ static int check_encrypt(struct plan *plan, struct inventory *inventory,
 		r = reason(plan, job, FAULT_ERROR, "sector-size", "Use --encrypt-format-all.",
 			   "No encryption sector size fits its filesystem and its device.");
 	if (r == 0 && plan->request->is_format_all && !job->is_os)
-		r = reason(plan, job, FAULT_WARNING, "data-destroyed",
-			   "Leave out --encrypt-format-all.",
-			   "All data on it will be destroyed: a new filesystem is made.");
+		r = check_format(plan, volume, job);
 	if (r == 0 && (!plan->request->is_format_all || job->is_os))
 		r = check_room(plan, inventory, volume, job);
 	if (r == 0 && (!plan->request->is_format_all || job->is_os))

@@ -124,6 +124,18 @@ static int make(const struct format_target *target, const char *uuid, const char
 	return status == 0 ? 0 : -EIO;
 }
 
+static int try_make(const struct format_target *target)
+{
+	int status, r;
+
+	r = format_run(target,
+		       (const char *const[]){ "mkfs.btrfs", "-q", "-f", target->device, NULL },
+		       &status);
+	if (r != 0)
+		return r;
+	return status == 0 ? 0 : FILESYSTEM_E_NO_ROOM;
+}
+
 const struct format format_btrfs = {
 	.types = types,
 	.check = check,
@@ -131,4 +143,5 @@ const struct format format_btrfs = {
 	.shrink = shrink,
 	.grow = grow,
 	.make = make,
+	.try_make = try_make,
 };

@@ -239,6 +239,22 @@ static int make(const struct format_target *target, const char *uuid, const char
 	return status == 0 ? 0 : -EIO;
 }
 
+static int try_make(const struct format_target *target)
+{
+	_cleanup_(freep) char *tool = NULL;
+	int status, r;
+
+	r = text_format(&tool, "mkfs.%s", target->type);
+	if (r == 0)
+		r = format_run(
+			target,
+			(const char *const[]){ tool, "-n", "-q", "-F", target->device, NULL },
+			&status);
+	if (r != 0)
+		return r;
+	return status == 0 ? 0 : FILESYSTEM_E_NO_ROOM;
+}
+
 const struct format format_ext = {
 	.types = types,
 	.check = check,
@@ -246,4 +262,5 @@ const struct format format_ext = {
 	.shrink = shrink,
 	.grow = grow,
 	.make = make,
+	.try_make = try_make,
 };

@@ -288,3 +288,35 @@ int filesystem_make(const char *device, const char *type, const char *uuid, cons
 	r = format->make(&target, uuid, label && label[0] ? label : NULL);
 	return r == 0 ? file_sync_path(device) : r;
 }
+
+/**
+ * filesystem_can_make() - is there a size too small for it?
+ * @folder: for a sparse file, which is gone afterwards
+ *
+ * Cost: on btrfs a few MiB there for a moment.
+ *
+ * Return: 0, FILESYSTEM_E_NO_ROOM, FILESYSTEM_E_NO_TOOL, FILESYSTEM_E_UNSUPPORTED or -errno.
+ */
+int filesystem_can_make(const char *type, uint64_t size_bytes, const char *folder,
+			char **ret_detail)
+{
+	const struct format *format = find(type);
+	_cleanup_(freep) char *file = NULL;
+	_cleanup_(closep) int fd = -EBADF;
+	struct format_target target = { .type = type, .detail = ret_detail };
+	int r;
+
+	*ret_detail = NULL;
+	if (!format)
+		return FILESYSTEM_E_UNSUPPORTED;
+	r = text_format(&file, "%s/try-XXXXXX", folder);
+	if (r < 0)
+		return r;
+	fd = mkostemp(file, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	target.device = file;
+	r = ftruncate(fd, (off_t)size_bytes) < 0 ? -errno : format->try_make(&target);
+	(void)unlink(file);
+	return r;
+}

@@ -35,6 +35,9 @@ int filesystem_grow(const char *device, const char *type, const char *mount_poin
 int filesystem_make(const char *device, const char *type, const char *uuid, const char *label,
 		    char **ret_detail);
 
+int filesystem_can_make(const char *type, uint64_t size_bytes, const char *folder,
+			char **ret_detail);
+
 /* Unmount all of a volume's mounts, last first; on failure those already gone are mounted again. */
 int filesystem_unmount_all(const struct volume *volume);
 /* Mount @device in all places where @was (the volume as read before) had been, first first, same

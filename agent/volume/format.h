@@ -23,6 +23,7 @@ struct format {
 	int (*shrink)(const struct format_target *target, uint64_t to_bytes);
 	int (*grow)(const struct format_target *target);
 	int (*make)(const struct format_target *target, const char *uuid, const char *label);
+	int (*try_make)(const struct format_target *target); /* on a sparse file of that size */
 };
 
 extern const struct format format_ext, format_xfs, format_btrfs;

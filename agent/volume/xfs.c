@@ -198,6 +198,18 @@ static int make(const struct format_target *target, const char *uuid, const char
 	return status == 0 ? 0 : -EIO;
 }
 
+static int try_make(const struct format_target *target)
+{
+	int status, r;
+
+	r = format_run(target,
+		       (const char *const[]){ "mkfs.xfs", "-N", "-q", "-f", target->device, NULL },
+		       &status);
+	if (r != 0)
+		return r;
+	return status == 0 ? 0 : FILESYSTEM_E_NO_ROOM;
+}
+
 const struct format format_xfs = {
 	.types = types,
 	.check = check,
@@ -205,4 +217,5 @@ const struct format format_xfs = {
 	.shrink = shrink,
 	.grow = grow,
 	.make = make,
+	.try_make = try_make,
 };

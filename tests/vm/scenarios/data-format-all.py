@@ -5,7 +5,7 @@ import story
 
 
 def run(rig):
-    vm = rig.vm(disks={"data": "256M"})
+    vm = rig.vm(disks={"data": "256M", "small": "304M"})
     vm.boot()
     uuid = story.volume(vm, vm.devices["data"], "/data", "ext4",
                         make="mkfs.ext4 -q -F -L 'my data' -U {uuid} {device}")
@@ -13,6 +13,14 @@ def run(rig):
     refused = story.enable(vm, "--encrypt-format-all", check=False)
     assert refused.code != 0, "data would have been destroyed without a word"
     vm.verify("/data")
+    # mkfs.xfs makes none that is smaller than 300 MB: said before anything is erased
+    small = story.volume(vm, vm.devices["small"], "/small", "xfs", number=2)
+    refused = story.enable(vm, "--encrypt-format-all", "--yes", check=False)
+    assert refused.code != 0 and "larger than 300" in refused.out + refused.err, refused
+    vm.verify("/small")
+    vm.run("umount /small; sed -i '/small/d' /etc/fstab")
+    assert story.state(vm, uuid)["state"] == "NotEncrypted"
+    assert vm.run(f"blkid -p -o value -s UUID {vm.devices['small']}").strip() == small
     story.enable(vm, "--encrypt-format-all", "--yes")
     story.wait_state(vm, [uuid], "Encrypted")
     story.wait_jobs(vm)
