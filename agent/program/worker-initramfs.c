@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -155,14 +156,14 @@ static bool is_finished(const struct initramfs_conf *conf)
 	return false;
 }
 
-static int mount_boot(const struct initramfs_conf *conf)
+static int mount_boot(const struct initramfs_conf *conf, unsigned wait_s, const char *options)
 {
 	_cleanup_(freep) char *device = NULL;
 	int r;
 
 	if (!conf->boot_uuid)
 		return -ENOENT;
-	for (time_t until = now_s() + DEVICE_WAIT_S; !is_there(conf->boot_uuid);) {
+	for (time_t until = now_s() + wait_s; !is_there(conf->boot_uuid);) {
 		if (now_s() > until)
 			return -ENODEV;
 		(void)poll(NULL, 0, POLL_MS);
@@ -170,7 +171,29 @@ static int mount_boot(const struct initramfs_conf *conf)
 	r = text_format(&device, "/dev/disk/by-uuid/%s", conf->boot_uuid);
 	if (r == 0)
 		r = directory_make("/boot", 0755);
-	return r < 0 ? r : filesystem_mount_one(device, "/boot", conf->boot_type, NULL);
+	return r < 0 ? r : filesystem_mount_one(device, "/boot", conf->boot_type, options);
+}
+
+static bool has_markers(void)
+{
+	_cleanup_(closedirp) DIR *folder = opendir(MARKERS);
+	struct dirent *entry;
+
+	while (folder && (entry = readdir(folder)))
+		if (entry->d_name[0] != '.')
+			return true;
+	return false;
+}
+
+/* Once the root is done, most boots have nothing to do here: they only look, and wait for nothing.
+ * Return: as filesystem_mount_one(). */
+static int open_boot(const struct initramfs_conf *conf)
+{
+	if (!is_finished(conf))
+		return mount_boot(conf, DEVICE_WAIT_S, NULL);
+	if (mount_boot(conf, 0, "ro") != 0 || !has_markers())
+		return 0;
+	return mount(NULL, "/boot", NULL, MS_REMOUNT, NULL) < 0 ? -errno : 0;
 }
 
 static bool has_ended(const struct plan *plan)
@@ -261,8 +284,7 @@ static void do_plan(const char *id)
 /**
  * worker_initramfs() - carry out what the running system has left on /boot
  *
- * Returns at once when nothing can be left to do. Otherwise /boot is mounted, and stays so: it may
- * hold the root's header, and who opens that comes next.
+ * /boot is mounted, and stays so: it may hold the root's header, and who opens that comes next.
  *
  * Return: EXIT_SUCCESS, always: whatever happens, the boot goes on, as it was.
  */
@@ -280,16 +302,13 @@ int worker_initramfs(void)
 		return EXIT_SUCCESS;
 	}
 	(void)job_settle();
-	if (!is_finished(&conf)) {
-		r = mount_boot(&conf);
-		if (r != 0)
-			log_warning(
-				"/boot cannot be mounted (%s): an encryption that waits for this "
-				"boot waits longer.",
-				r < 0 ? strerror(-r) : "the filesystem refused");
-		else
-			folder = opendir(MARKERS);
-	}
+	r = open_boot(&conf);
+	if (r != 0)
+		log_warning("/boot cannot be mounted (%s): an encryption that waits for this "
+			    "boot waits longer.",
+			    r < 0 ? strerror(-r) : "the filesystem refused");
+	else
+		folder = opendir(MARKERS);
 	while (folder && (entry = readdir(folder)))
 		if (entry->d_name[0] != '.')
 			do_plan(entry->d_name);
