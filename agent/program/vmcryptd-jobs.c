@@ -85,11 +85,10 @@ static void entry_set_report(struct job_entry *entry, struct json_object *report
 	if (before && strcmp(before, entry_state(entry)) != 0)
 		log_notice("Job %s: %s.", entry->id, entry_state(entry));
 	entry->jobs->changed(entry, entry->jobs->userdata);
-	if (entry->will_reboot && job_entry_is_prepared(entry) &&
-	    json_get_bool(entry->report, "restart", false)) {
+	if (job_entry_is_prepared(entry) && json_get_bool(entry->report, "restart", false) &&
+	    store_job_take_reboot(entry->id)) {
 		int r = units_reboot(entry->jobs->units);
 
-		entry->will_reboot = false;
 		if (r < 0)
 			(void)log_error_errno(r, "Job %s: cannot reboot the machine: %m",
 					      entry->id);
@@ -464,9 +463,10 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 	if (r == 0) {
 		entry->request = request;
 		entry->is_new = true;
-		entry->will_reboot = request->wants_reboot;
 		r = daemon_report_blank(id, entry->request, &entry->report);
 	}
+	if (r == 0 && request->wants_reboot)
+		r = store_job_keep_reboot(id);
 	if (r == 0)
 		r = entry_start(entry);
 	if (r < 0) {

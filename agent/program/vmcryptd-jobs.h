@@ -25,7 +25,6 @@ struct job_entry {
 	bool is_active; /* its worker runs, or has been asked to */
 
 	bool is_new;      /* no worker has run yet */
-	bool will_reboot; /* was asked to, once only a boot is left to do; not after a restart */
 	bool is_stopping; /* the worker has been asked to stop */
 	bool has_spoken;  /* the report is a worker's */
 	struct sd_event_source *watch, *settle;

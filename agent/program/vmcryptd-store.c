@@ -273,6 +273,31 @@ int store_job_forget_run(const char *id)
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/**
+ * store_job_keep_reboot() - the machine is to be rebooted once only a boot is left to do
+ *
+ * Kept in memory: it outlives the daemon and not the boot, so that nothing reboots twice.
+ *
+ * Return: 0 or -errno.
+ */
+int store_job_keep_reboot(const char *id)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r = store_job_prepare_run(id);
+
+	if (r == 0)
+		r = text_format(&path, STORE_RUN_DIRECTORY "/%s/reboot", id);
+	return r < 0 ? r : file_write_volatile(path, "", 0, 0600);
+}
+
+/** store_job_take_reboot() - was that asked for? The answer is yes once. */
+bool store_job_take_reboot(const char *id)
+{
+	_cleanup_(freep) char *path = NULL;
+
+	return text_format(&path, STORE_RUN_DIRECTORY "/%s/reboot", id) == 0 && unlink(path) == 0;
+}
+
 /** store_job_set_paused() - the marker that keeps a job from being started. Return: 0 or -errno. */
 int store_job_set_paused(const char *id, bool is_paused)
 {
@@ -334,6 +359,7 @@ int store_job_remove(const char *id)
 	if (rmdir(path) < 0)
 		return -errno;
 	(void)store_job_forget_run(id);
+	(void)store_job_take_reboot(id);
 	(void)rmdir(run);
 	return 0;
 }

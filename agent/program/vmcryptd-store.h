@@ -46,6 +46,8 @@ int store_job_read_run(const char *id, struct json_object **ret);
 int store_job_write_final(const char *id, struct json_object *report);
 int store_job_cancel(const char *id);
 int store_job_forget_run(const char *id);
+int store_job_keep_reboot(const char *id);
+bool store_job_take_reboot(const char *id);
 int store_job_set_paused(const char *id, bool is_paused);
 int store_job_is_paused(const char *id);
 int store_job_remove(const char *id);
