@@ -503,3 +503,27 @@ int initramfs_verify_all(const char *root, const struct initramfs_images *images
 	faults = (struct initramfs_faults){ 0 };
 	return 0;
 }
+
+/**
+ * initramfs_verify_installed() - the same for the kernels that are there
+ * @conf: NULL = as it stands in INITRAMFS_CONF
+ *
+ * Return: 0, INITRAMFS_CONF_E_MALFORMED, -ENOENT (no conf) or another -errno.
+ */
+int initramfs_verify_installed(const char *root, const struct initramfs_conf *conf,
+			       struct initramfs_faults *ret)
+{
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	_cleanup_(initramfs_conf_clear) struct initramfs_conf own = { 0 };
+	_cleanup_(freep) char *path = NULL;
+	int r = 0;
+
+	if (!conf) {
+		r = text_format(&path, "%s" INITRAMFS_CONF, root);
+		if (r == 0)
+			r = initramfs_conf_read(path, &own);
+	}
+	if (r == 0)
+		r = initramfs_find(root, &images);
+	return r == 0 ? initramfs_verify_all(root, &images, conf ? conf : &own, ret) : r;
+}

@@ -74,3 +74,5 @@ int initramfs_verify(const char *root, const char *version, const char *image,
 		     const struct initramfs_conf *conf, char **ret_missing);
 int initramfs_verify_all(const char *root, const struct initramfs_images *images,
 			 const struct initramfs_conf *conf, struct initramfs_faults *ret);
+int initramfs_verify_installed(const char *root, const struct initramfs_conf *conf,
+			       struct initramfs_faults *ret);

@@ -103,19 +103,12 @@ static int check_swap(struct plan *plan, const struct inventory *inventory)
 /** preflight_images() - kernels that could not unlock an encrypted root. Return: 0 or -errno. */
 int preflight_images(struct plan *plan)
 {
-	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
 	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
-	struct initramfs_conf conf = { 0 };
 	int r;
 
 	if (access(INITRAMFS_CONF, F_OK) < 0)
 		return 0;
-	r = initramfs_conf_read(INITRAMFS_CONF, &conf);
-	if (r == 0)
-		r = initramfs_find("", &images);
-	if (r == 0)
-		r = initramfs_verify_all("", &images, &conf, &faults);
-	initramfs_conf_clear(&conf);
+	r = initramfs_verify_installed("", NULL, &faults);
 	if (r == -ENOMEM)
 		return r;
 	if (r != 0)

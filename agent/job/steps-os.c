@@ -101,16 +101,13 @@ static int regenerate(struct job *job, const struct initramfs_conf *conf)
 /* Does every initramfs know the root as it is to be now? */
 bool step_os_is_prepared(struct job *job, const char *header)
 {
-	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
 	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
 	struct initramfs_conf wanted;
 	int r;
 
 	r = plan_conf(job, header, &wanted);
 	if (r == 0)
-		r = initramfs_find("", &images);
-	if (r == 0)
-		r = initramfs_verify_all("", &images, &wanted, &faults);
+		r = initramfs_verify_installed("", &wanted, &faults);
 	return r == 0 && faults.n == 0;
 }
 

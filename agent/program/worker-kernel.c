@@ -22,19 +22,12 @@
  */
 int worker_kernel(const char *version)
 {
-	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
 	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
-	struct initramfs_conf conf = { 0 };
 	int r;
 
 	if (access(INITRAMFS_CONF, F_OK) < 0)
 		return EXIT_SUCCESS;
-	r = initramfs_conf_read(INITRAMFS_CONF, &conf);
-	if (r == 0)
-		r = initramfs_find("", &images);
-	if (r == 0)
-		r = initramfs_verify_all("", &images, &conf, &faults);
-	initramfs_conf_clear(&conf);
+	r = initramfs_verify_installed("", NULL, &faults);
 	if (r != 0)
 		log_warning(
 			"The initramfs images cannot be looked into; run vmcryptctl check before "
