@@ -15,55 +15,14 @@ import image
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# file that shows that a package is there -> package
-NEEDED = {
-    "/usr/bin/linux.uml": "user-mode-linux",
-    "/usr/bin/mmdebstrap": "mmdebstrap",
-    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
-    "/usr/sbin/mke2fs": "e2fsprogs",
-    "/usr/sbin/sfdisk": "fdisk",
-    "/usr/bin/gcc": "gcc",
-    "/usr/include/x86_64-linux-gnu/sys/ptrace.h": "libc6-dev",
-    "/usr/sbin/ip|/usr/bin/ip": "iproute2",
-    "/usr/bin/setpriv": "util-linux",
-    "/usr/bin/journalctl": "systemd",
-}
-NEEDED_FOR_PRODUCT = {
-    "/usr/bin/meson": "meson",
-    "/usr/bin/ninja": "ninja-build",
-    "/usr/bin/pkg-config": "pkg-config",
-    "/usr/include/libcryptsetup.h": "libcryptsetup-dev",
-    "/usr/include/json-c/json.h": "libjson-c-dev",
-    "/usr/include/blkid/blkid.h": "libblkid-dev",
-    "/usr/include/libmount/libmount.h": "libmount-dev",
-    "/usr/include/libfdisk/libfdisk.h": "libfdisk-dev",
-    "/usr/include/x86_64-linux-gnu/curl/curl.h": "libcurl4-openssl-dev",
-    "/usr/include/openssl/ssl.h": "libssl-dev",
-    "/usr/include/systemd/sd-bus.h": "libsystemd-dev",
-    "/usr/include/libdevmapper.h": "libdevmapper-dev",
-    "/usr/include/ext2fs/ext2fs.h": "libext2fs-dev",
-}
-NEEDED_FOR_CLOUD = {
-    "/usr/sbin/dnsmasq": "dnsmasq-base",
-    "/usr/lib/python3/dist-packages/cryptography": "python3-cryptography",
-}
 NAMESPACE_PREFIX = "vmt-"
 PR_SET_PDEATHSIG = 1
 
 
-def ensure_packages(*tables, say=print):
-    """Install what is missing; asks nothing of apt when nothing is."""
-    missing = sorted({package for table in tables for files, package in table.items()
-                      if not any(os.path.exists(name) for name in files.split("|"))})
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        raise SystemExit("missing, and only root can install it: " + " ".join(missing))
-    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for command in (["apt-get", "-q", "update"],
-                    ["apt-get", "-q", "install", "-y", "--no-install-recommends", *missing]):
-        say("+ " + " ".join(command))
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+def ensure_packages(*groups):
+    """Install what is missing of these groups of tests/packages; asks nothing of apt when nothing is."""
+    if subprocess.run([HERE.parent / "need", *groups]).returncode:
+        raise SystemExit(1)
 
 
 def preload_library():

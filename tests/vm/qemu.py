@@ -14,12 +14,6 @@ import qemu_image
 from machine import MAC, MachineError
 from vm import VM
 
-NEEDED = {
-    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
-    "/usr/bin/qemu-img": "qemu-utils",
-    "/usr/sbin/sfdisk": "fdisk",
-    qemu_image.OVMF_CODE: "ovmf",
-}
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 BOOT_TIMEOUT_S = 600
 DOWN_TIMEOUT_S = 240

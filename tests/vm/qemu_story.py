@@ -3,7 +3,6 @@
 
 import host
 import os_story
-import qemu
 import qemu_image
 import story
 
@@ -11,7 +10,7 @@ LIMIT = 3000
 
 
 def run(rig, firmware):
-    host.ensure_packages(qemu.NEEDED)
+    host.ensure_packages("qemu")
     vm = rig.qemu(firmware)
     vm.boot()
     assert vm.run("[ -d /sys/firmware/efi ] && echo uefi || echo bios").strip() == firmware
