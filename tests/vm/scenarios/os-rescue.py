@@ -29,7 +29,8 @@ def run(rig):
     assert "initramfs" in vm.run("vmcryptctl recover", timeout=120)
     vm.shutdown()
     vm.boot(wait=None)
-    vm.wait_console("Gave up waiting for root|does not exist|ALERT", 240)
+    # or, with cryptsetup-initramfs installed, Debian asks for the volume's key
+    vm.wait_console("Gave up waiting for root|does not exist|ALERT|Please unlock disk", 240)
     vm.power_cut()
 
     vm.flatten_root()
