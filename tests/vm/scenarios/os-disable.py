@@ -14,12 +14,19 @@ def run(rig):
     vm.boot()
     writer = vm.writer("/var/lib/writer")
     vm.run("vmcryptctl disable --volume-type OS", timeout=os_story.PREPARED_S)
+    # an administrator who knows nothing of it
+    vm.run("mkdir -p /scratch; echo 'tmpfs /scratch tmpfs size=1m 0 0' >> /etc/fstab; "
+           "sed -i 's|^\\(UUID=[^ ]* / ext4 \\)defaults|\\1noatime|' /etc/fstab")
+    edited = vm.get("/etc/fstab")
+    assert " / ext4 noatime" in edited
     story.wait_state(vm, [os_story.ROOT], "NotEncrypted", timeout=900)
     vm.wait_for("vmcryptctl show --json=short | jq -e '.reports[-1].restart'", timeout=120)
     writer.stop()
     vm.reboot()
     assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda"
     story.wait_jobs(vm, timeout=300)
+    assert vm.get("/etc/fstab") == edited
+    assert "noatime" in vm.run("findmnt -n -o OPTIONS /") and vm.run("findmnt -n -o FSTYPE /scratch").strip() == "tmpfs"
     assert vm.run("cat /etc/crypttab | grep -c vmcrypt || true").strip() == "0"
     assert vm.run("ls /etc/vmcrypt/initramfs.conf", check=False).code != 0
     assert vm.run("ls /boot/vmcrypt/headers /boot/vmcrypt/jobs").split() == \
