@@ -9,9 +9,12 @@
  * and new. A flush (fdatasync()) brings all of that disk to the host. Reads see what was written.
  * Other files are passed through.
  *
+ * Linux 6.1 puts a flush into UML's queue as a request without any part, and then does nothing for
+ * it, so it is looked for where the thread that does all input and output reads its requests.
+ *
  * VMTEST_LOSSY: seed of the choice. VMTEST_LOSSY_DISKS: number of the host's device, and those of
- * the inodes of the disks, with blanks between. Source: Linux, arch/um/drivers/ubd_kern.c (one
- * thread does all of it).
+ * the inodes of the disks, with blanks between. Source: Linux 6.1,
+ * arch/um/drivers/ubd_kern.c (struct io_thread_req, io_thread()).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SECTOR_BYTES 512
@@ -27,6 +31,16 @@
 	(1ULL << 30) /* more than the guest's memory can hold unflushed; touched as needed */
 #define DISKS_MAX 8
 #define HELD_MAX  (1 << 20)
+
+/* What UML's thread reads pointers to. */
+struct request {
+	void *request;
+	int fds[2]; /* the first is the disk's */
+	unsigned long offsets[2];
+	unsigned long long offset;
+	int sector_bytes, error;
+	int n_parts; /* 0: a flush */
+};
 
 /* A stretch that only this process has. */
 struct held {
@@ -39,7 +53,9 @@ struct held {
 
 static ssize_t (*next_pread)(int, void *, size_t, off_t);
 static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*next_read)(int, void *, size_t);
 static int (*next_sync)(int);
+static int (*next_fallocate)(int, int, off_t, off_t);
 static char *arena;
 static size_t arena_used;
 static struct held *helds;
@@ -48,6 +64,7 @@ static uint64_t chance;
 static ino_t disks[DISKS_MAX];
 static dev_t disk_device;
 static size_t n_disks;
+static pid_t thread; /* that does it all; known once it has touched a disk */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -56,7 +73,9 @@ __attribute__((constructor)) static void begin(void)
 
 	next_pread = (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
 	next_pwrite = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
+	next_read = (ssize_t(*)(int, void *, size_t))dlsym(RTLD_NEXT, "read");
 	next_sync = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+	next_fallocate = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate64");
 	chance = (seed ? strtoull(seed, NULL, 10) : 1) * 0x9e3779b97f4a7c15ULL + 1;
 	arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -167,6 +186,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off_t at)
 
 	if (!is_disk(fd, &status))
 		return next_pwrite(fd, bytes, size, at);
+	thread = gettid();
 	return keep_some(fd, &status, bytes, size, at);
 }
 
@@ -190,13 +210,47 @@ ssize_t pread64(int fd, void *bytes, size_t size, off_t at)
 	return n;
 }
 
-int fdatasync(int fd)
+ssize_t read(int fd, void *bytes, size_t size)
+{
+	/* others have constructors that read, too */
+	ssize_t n = next_read ? next_read(fd, bytes, size) : syscall(SYS_read, fd, bytes, size);
+	struct request *const *requests = bytes;
+	struct stat status;
+
+	if (n <= 0 || n_alive == 0 || gettid() != thread)
+		return n;
+	for (size_t i = 0; i < (size_t)n / sizeof(*requests); i++)
+		if (requests[i]->n_parts == 0 && is_disk(requests[i]->fds[0], &status))
+			flush(requests[i]->fds[0], &status);
+	return n;
+}
+
+static int sync_disk(int fd)
 {
 	struct stat status;
 
-	if (is_disk(fd, &status)) {
+	if (!is_disk(fd, &status))
+		return next_sync(fd);
+	flush(fd, &status);
+	return 0; /* the host does not lose power */
+}
+
+int fdatasync(int fd)
+{
+	return sync_disk(fd);
+}
+
+int fsync(int fd)
+{
+	return sync_disk(fd);
+}
+
+/* Zeros and holes go to the host; what is kept from before must not come over them later. */
+int fallocate64(int fd, int mode, off_t at, off_t size)
+{
+	struct stat status;
+
+	if (is_disk(fd, &status))
 		flush(fd, &status);
-		return 0; /* the host does not lose power */
-	}
-	return next_sync(fd);
+	return next_fallocate(fd, mode, at, size);
 }
