@@ -205,7 +205,8 @@ int step_boot(struct job *job)
 		r = record_keep(job->uuid, &job->fstab_before);
 	if (r == 0)
 		r = plan_save(job->plan);
-	if (r == 0)
+	/* what lies on the root is there when the root is: no subvolume of it needs nofail */
+	if (r == 0 && (spec || !job->is_root))
 		r = fstab_encrypt(FSTAB_PATH, &device, spec, &before);
 	fstab_entries_clear(&before);
 	if (r >= 0)
