@@ -20,8 +20,9 @@
 	(4 * 1024 * 1024) /* a thousand files at a few hundred bytes, and room                     \
 			   */
 #define COPY_CHUNK_BYTES (1024 * 1024)
-#define CREST_BYTES      (128 * 1024) /* superblocks, partition tables, both copies of a LUKS2 header \
-				       */
+#define CREST_BYTES                                                                                \
+	(128 * 1024) /* superblocks, partition tables, both copies of a LUKS2 header               \
+		      */
 
 /* What the machine boots by; what is not there is passed over. */
 static const char *const machine_files[] = {
