@@ -393,3 +393,40 @@ int cmdline_reset_root(const char *root, const char *uuid, char **ret_detail)
 		r = make_menu(&system, NULL, ret_detail);
 	return r;
 }
+
+/* The menu is GRUB's own, and what makes it is there. */
+static bool has_menu(const struct system *system)
+{
+	return system->menu && system->tool && !system->is_by_entries;
+}
+
+/**
+ * cmdline_has_menu() - is the loader a GRUB whose whole menu can be made anew?
+ *
+ * Return: 1 yes, 0 no (loader entries, a menu that nothing makes), or -errno.
+ */
+int cmdline_has_menu(const char *root)
+{
+	_cleanup_(system_clear) struct system system = { 0 };
+	int r = find_system(root, &system);
+
+	return r < 0 ? r : r == 0 && has_menu(&system);
+}
+
+/**
+ * cmdline_make_menu() - the menu anew, as when a kernel was installed
+ * @ret_detail: with CMDLINE_E_FAILED what grub-mkconfig said last; owned by the caller
+ *
+ * Return: 0, CMDLINE_E_NO_LOADER, CMDLINE_E_FAILED or -errno.
+ */
+int cmdline_make_menu(const char *root, char **ret_detail)
+{
+	_cleanup_(system_clear) struct system system = { 0 };
+	int r;
+
+	*ret_detail = NULL;
+	r = find_system(root, &system);
+	if (r != 0)
+		return r;
+	return has_menu(&system) ? make_menu(&system, NULL, ret_detail) : CMDLINE_E_NO_LOADER;
+}

@@ -27,6 +27,9 @@ int cmdline_check_root(const char *root, const char *uuid, char **ret_detail);
 int cmdline_set_root(const char *root, const char *uuid, char **ret_detail);
 int cmdline_reset_root(const char *root, const char *uuid, char **ret_detail);
 
+int cmdline_has_menu(const char *root);
+int cmdline_make_menu(const char *root, char **ret_detail);
+
 /* Pure halves, for tests and fuzzing. */
 int cmdline_root_of(const char *arguments, size_t size, char **ret);
 int cmdline_add_root(const char *text, const char *key, const char *uuid, char **ret);

@@ -14,6 +14,7 @@
 
 enum {
 	FSTAB_E_MALFORMED = 1, /* not text, NUL inside, or too large */
+	FSTAB_E_TAKEN,         /* something else is mounted there */
 };
 
 /* One entry that names the volume. Line numbers from 1. */
@@ -49,8 +50,14 @@ int fstab_encrypt(const char *path, const struct fstab_device *device, const cha
 int fstab_restore(const char *path, const struct fstab_device *device,
 		  const struct fstab_entries *before);
 
+/* One line more, as given, before those of what is mounted below @target; and without it. */
+int fstab_add(const char *path, const char *target, const char *line);
+int fstab_remove(const char *path, const char *line);
+
 /* Pure halves, for tests and fuzzing: text in, new text out; 1 when something changed. */
 int fstab_encrypt_text(const char *text, const struct fstab_device *device, const char *spec,
 		       char **ret, struct fstab_entries *ret_before);
 int fstab_restore_text(const char *text, const struct fstab_device *device,
 		       const struct fstab_entries *before, char **ret);
+int fstab_add_text(const char *text, const char *target, const char *line, char **ret);
+int fstab_remove_text(const char *text, const char *line, char **ret);

@@ -10,54 +10,17 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "boot/pairs.h"
 
-#define VALUE_MAX_BYTES 1024 /* the longest is a path */
-#define MAPPING_PREFIX  "vmcrypt-"
-#define UUID_MAX_BYTES  36  /* vfat's has 9, ntfs' 16 */
-#define NAME_MAX_BYTES  127 /* device-mapper's limit, without the NUL; <linux/dm-ioctl.h> */
-#define TYPE_MAX_BYTES  16
-#define PROMPT_AFTER    "PROMPT_AFTER"
-
-#define DIGITS  "0123456789"
-#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define VALUES  DIGITS LETTERS "/._-" /* sh takes each of them for itself */
-
-static bool is_of(const char *value, const char *letters, size_t max_bytes)
-{
-	size_t size = strlen(value);
-
-	return size > 0 && size <= max_bytes && strspn(value, letters) == size;
-}
-
-static bool is_uuid(const char *value)
-{
-	return is_of(value, DIGITS "abcdefABCDEF-", UUID_MAX_BYTES);
-}
+#define MAPPING_PREFIX "vmcrypt-"
+#define PROMPT_AFTER   "PROMPT_AFTER"
 
 static bool is_mapping(const char *value)
 {
 	size_t prefix = strlen(MAPPING_PREFIX);
 
 	return strncmp(value, MAPPING_PREFIX, prefix) == 0 && value[prefix] != '\0' &&
-	       is_of(value, DIGITS LETTERS "._-", NAME_MAX_BYTES);
-}
-
-static bool is_type(const char *value)
-{
-	return is_of(value, DIGITS LETTERS "_-", TYPE_MAX_BYTES);
-}
-
-static bool is_path(const char *value)
-{
-	size_t size = strlen(value);
-
-	return value[0] == '/' && is_of(value, VALUES, VALUE_MAX_BYTES) && !strstr(value, "/../") &&
-	       (size < 3 || strcmp(value + size - 3, "/..") != 0);
-}
-
-static bool is_device(const char *value)
-{
-	return is_path(value) && strncmp(value, "/dev/", strlen("/dev/")) == 0;
+	       pairs_is_name(value);
 }
 
 /* One row for each key but PROMPT_AFTER, in the order of the file. */
@@ -67,14 +30,14 @@ static const struct {
 	bool (*is_right)(const char *value);
 	bool is_needed;
 } keys[] = {
-	{ "ROOT_UUID", offsetof(struct initramfs_conf, root_uuid), is_uuid, true },
+	{ "ROOT_UUID", offsetof(struct initramfs_conf, root_uuid), pairs_is_uuid, true },
 	{ "MAPPING", offsetof(struct initramfs_conf, mapping), is_mapping, true },
-	{ "BOOT_UUID", offsetof(struct initramfs_conf, boot_uuid), is_uuid, false },
-	{ "BOOT_TYPE", offsetof(struct initramfs_conf, boot_type), is_type, false },
-	{ "HEADER", offsetof(struct initramfs_conf, header), is_path, false },
-	{ "FILESYSTEM", offsetof(struct initramfs_conf, filesystem), is_type, false },
-	{ "HEADER_UUID", offsetof(struct initramfs_conf, header_uuid), is_uuid, false },
-	{ "DEVICE", offsetof(struct initramfs_conf, device), is_device, false },
+	{ "BOOT_UUID", offsetof(struct initramfs_conf, boot_uuid), pairs_is_uuid, false },
+	{ "BOOT_TYPE", offsetof(struct initramfs_conf, boot_type), pairs_is_type, false },
+	{ "HEADER", offsetof(struct initramfs_conf, header), pairs_is_path, false },
+	{ "FILESYSTEM", offsetof(struct initramfs_conf, filesystem), pairs_is_type, false },
+	{ "HEADER_UUID", offsetof(struct initramfs_conf, header_uuid), pairs_is_uuid, false },
+	{ "DEVICE", offsetof(struct initramfs_conf, device), pairs_is_device, false },
 };
 
 static char **field(struct initramfs_conf *conf, size_t key)
@@ -89,44 +52,6 @@ void initramfs_conf_clear(struct initramfs_conf *conf)
 	*conf = (struct initramfs_conf){ 0 };
 }
 
-/* Take the next KEY=VALUE. Return: 1, 0 at the end, -EBADMSG or -ENOMEM. */
-static int next_pair(const char **at, const char *end, char **ret_name, char **ret_value)
-{
-	while (*at < end) {
-		const char *line = *at, *equals;
-		const char *newline = memchr(line, '\n', (size_t)(end - line));
-		size_t size = (size_t)((newline ? newline : end) - line);
-
-		*at = newline ? newline + 1 : end;
-		while (size > 0 && strchr(" \t\r", line[size - 1]))
-			size--;
-		while (size > 0 && (*line == ' ' || *line == '\t')) {
-			line++;
-			size--;
-		}
-		if (size == 0 || *line == '#')
-			continue;
-		equals = memchr(line, '=', size);
-		if (!equals || size > VALUE_MAX_BYTES)
-			return -EBADMSG;
-		*ret_name = strndup(line, (size_t)(equals - line));
-		*ret_value = strndup(equals + 1, (size_t)(line + size - equals - 1));
-		return *ret_name && *ret_value ? 1 : -ENOMEM;
-	}
-	return 0;
-}
-
-/* what a person may have put around it, as sh allows */
-static void unquote(char *value)
-{
-	size_t size = strlen(value);
-
-	if (size >= 2 && (*value == '"' || *value == '\'') && value[size - 1] == *value) {
-		value[size - 1] = '\0';
-		memmove(value, value + 1, size - 1);
-	}
-}
-
 static int parse_seconds(const char *value, unsigned *ret)
 {
 	uint64_t seconds;
@@ -139,7 +64,7 @@ static int parse_seconds(const char *value, unsigned *ret)
 
 static int take(struct initramfs_conf *conf, const char *name, char **value)
 {
-	unquote(*value);
+	pairs_unquote(*value);
 	if (strcmp(name, PROMPT_AFTER) == 0)
 		return parse_seconds(*value, &conf->prompt_after_s);
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -172,7 +97,7 @@ int initramfs_conf_parse(const char *text, size_t size_bytes, struct initramfs_c
 	do {
 		_cleanup_(freep) char *name = NULL, *value = NULL;
 
-		r = next_pair(&at, text + size_bytes, &name, &value);
+		r = pairs_next(&at, text + size_bytes, &name, &value);
 		if (r > 0) {
 			int taken = take(&conf, name, &value);
 
@@ -259,9 +184,9 @@ int initramfs_settings_parse(const char *text, size_t size_bytes, unsigned *ret_
 	do {
 		_cleanup_(freep) char *name = NULL, *value = NULL;
 
-		r = next_pair(&at, text + size_bytes, &name, &value);
+		r = pairs_next(&at, text + size_bytes, &name, &value);
 		if (r > 0 && strcmp(name, PROMPT_AFTER) == 0) {
-			unquote(value);
+			pairs_unquote(value);
 			if (parse_seconds(value, &seconds) < 0)
 				r = -EBADMSG;
 		}

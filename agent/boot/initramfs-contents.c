@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "boot/archive.h"
 #include "boot/initramfs.h"
+#include "boot/split-conf.h"
 #include "boot/table.h"
 
 #define MODULES_FILE_MAX_BYTES (16 * 1024 * 1024) /* modules.dep of a distribution: 1 MiB */
@@ -27,19 +28,20 @@ enum when { ALWAYS, IF_EXT, IF_XFS, IF_BTRFS }; /* what the root is; ext2, ext3 
 static const struct {
 	const char *name;
 	enum when when;
+	bool is_for_split; /* wanted where SPLIT_CONF is */
 	const char *paths[4];
 } files[] = {
-	{ "vmcrypt-keyfetch", ALWAYS, { "lib/vmcrypt/vmcrypt-keyfetch" } },
-	{ "vmcrypt-unlock",   ALWAYS, { "lib/vmcrypt/vmcrypt-unlock" } },
-	{ "vmcrypt-worker",   ALWAYS, { "lib/vmcrypt/vmcrypt-worker" } },
-	{ "initramfs-storage", ALWAYS, { "lib/vmcrypt/initramfs-storage" } },
-	{ "what starts them at boot", ALWAYS, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service" } },
-	{ "61-vmcrypt.rules of udev",    ALWAYS, { "lib/udev/rules.d/61-vmcrypt.rules" } },
-	{ "certificates of authorities", ALWAYS, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
-	{ "e2fsck",           IF_EXT, { "sbin/e2fsck", "bin/e2fsck" } },
-	{ "resize2fs",        IF_EXT, { "sbin/resize2fs", "bin/resize2fs" } },
-	{ "xfs_growfs",       IF_XFS, { "sbin/xfs_growfs", "bin/xfs_growfs" } },
-	{ "btrfs",            IF_BTRFS, { "bin/btrfs", "sbin/btrfs" } },
+	{ "vmcrypt-keyfetch", ALWAYS, false, { "lib/vmcrypt/vmcrypt-keyfetch" } },
+	{ "vmcrypt-unlock",   ALWAYS, false, { "lib/vmcrypt/vmcrypt-unlock" } },
+	{ "vmcrypt-worker",   ALWAYS, true, { "lib/vmcrypt/vmcrypt-worker" } },
+	{ "initramfs-storage", ALWAYS, false, { "lib/vmcrypt/initramfs-storage" } },
+	{ "what starts them at boot", ALWAYS, true, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service", "lib/systemd/system/vmcrypt-split.service" } },
+	{ "61-vmcrypt.rules of udev",    ALWAYS, true, { "lib/udev/rules.d/61-vmcrypt.rules" } },
+	{ "certificates of authorities", ALWAYS, false, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
+	{ "e2fsck",           IF_EXT, true, { "sbin/e2fsck", "bin/e2fsck" } },
+	{ "resize2fs",        IF_EXT, true, { "sbin/resize2fs", "bin/resize2fs" } },
+	{ "xfs_growfs",       IF_XFS, false, { "sbin/xfs_growfs", "bin/xfs_growfs" } },
+	{ "btrfs",            IF_BTRFS, false, { "bin/btrfs", "sbin/btrfs" } },
 };
 
 /* Kernel modules. One that this kernel does not have as a file is built in, or it has none. */
@@ -47,13 +49,14 @@ static const struct {
 	const char *name;
 	enum when when;
 	bool is_vital; /* a kernel without it, in whatever form, cannot unlock */
+	bool is_for_split;
 } modules[] = {
-	{ "dm_mod",      ALWAYS, true },
-	{ "dm_crypt",    ALWAYS, true },
-	{ "xts",         ALWAYS, false },
-	{ "aes_generic", ALWAYS, false },
-	{ "dm_snapshot", IF_EXT, false },
-	{ "loop",        IF_EXT, false },
+	{ "dm_mod",      ALWAYS, true,  true },
+	{ "dm_crypt",    ALWAYS, true,  false },
+	{ "xts",         ALWAYS, false, false },
+	{ "aes_generic", ALWAYS, false, false },
+	{ "dm_snapshot", IF_EXT, false, true },
+	{ "loop",        IF_EXT, false, false },
 };
 /* clang-format on */
 
@@ -75,7 +78,9 @@ struct module {
 
 struct search {
 	const char *version;
-	const char *conf; /* content that it must have */
+	const char *conf;  /* content that it must have; NULL = it need not unlock */
+	const char *split; /* the same for SPLIT_CONF; NULL = it need not split */
+	bool unlocks, splits;
 	enum when root;
 
 	struct module modules[MODULES_MAX];
@@ -85,8 +90,15 @@ struct search {
 	size_t n_drivers;
 
 	bool has_file[ARRAY_SIZE(files)];
-	bool has_conf, has_current_conf, has_user;
+	bool has_conf, has_current_conf, has_current_split, has_user;
 };
+
+/* Is it for what this image is for? */
+static bool is_wanted(const struct search *search, enum when when, bool is_for_split)
+{
+	return (search->unlocks && (when == ALWAYS || when == search->root)) ||
+	       (search->splits && is_for_split);
+}
 
 /* "kernel/drivers/md/dm-crypt.ko.xz" → "dm_crypt" */
 static bool name_module(const char *path, size_t size, char *ret)
@@ -224,7 +236,8 @@ static int want_modules(const char *root, const struct initramfs_conf *conf, str
 			const char **ret_lacking)
 {
 	_cleanup_(freep) char *loadable = NULL, *built_in = NULL;
-	const char *const others[] = { conf->filesystem, conf->boot_type };
+	const char *const others[] = { conf ? conf->filesystem : NULL,
+				       conf ? conf->boot_type : NULL };
 	int r;
 
 	r = read_list(root, search->version, "modules.dep", &loadable);
@@ -234,7 +247,7 @@ static int want_modules(const char *root, const struct initramfs_conf *conf, str
 	if (r < 0 || (!loadable && !built_in))
 		return r;
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(modules); i++) {
-		if (modules[i].when != ALWAYS && modules[i].when != search->root)
+		if (!is_wanted(search, modules[i].when, modules[i].is_for_split))
 			continue;
 		r = look_up(loadable, modules[i].name, search);
 		if (r > 0) {
@@ -254,7 +267,7 @@ static int want_modules(const char *root, const struct initramfs_conf *conf, str
 		if (r > 0)
 			r = want(search->modules, &search->n_modules, others[i]);
 	}
-	return r < 0 ? r : find_drivers(root, loadable, search);
+	return r < 0 || !search->unlocks ? (r < 0 ? r : 0) : find_drivers(root, loadable, search);
 }
 
 /* "./usr/lib/x", "/lib/x" and "lib/x" are one */
@@ -311,6 +324,10 @@ static int visit(void *context, const struct archive_entry *entry)
 					   entry->size_bytes == strlen(search->conf) &&
 					   strcmp(entry->data, search->conf) == 0;
 	}
+	if (strcmp(name, SPLIT_CONF + 1) == 0)
+		search->has_current_split = entry->data && search->split &&
+					    entry->size_bytes == strlen(search->split) &&
+					    strcmp(entry->data, search->split) == 0;
 	/* whom the key service runs as */
 	if (strcmp(name, "etc/passwd") == 0)
 		search->has_user = entry->data && has_line(entry->data, "vmcrypt-keyfetch:");
@@ -342,14 +359,15 @@ static int list_missing(const struct search *search, char **ret)
 	if (!out)
 		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-		if (!search->has_file[i] &&
-		    (files[i].when == ALWAYS || files[i].when == search->root))
+		if (!search->has_file[i] && is_wanted(search, files[i].when, files[i].is_for_split))
 			say(out, &is_whole, files[i].name, "");
-	if (!search->has_user)
+	if (search->unlocks && !search->has_user)
 		say(out, &is_whole, "user vmcrypt-keyfetch", "");
-	if (!search->has_conf)
+	if (search->splits && !search->has_current_split)
+		say(out, &is_whole, "the present content of ", SPLIT_CONF);
+	if (search->unlocks && !search->has_conf)
 		say(out, &is_whole, INITRAMFS_CONF, "");
-	else if (!search->has_current_conf)
+	else if (search->unlocks && !search->has_current_conf)
 		say(out, &is_whole, "the present content of ", INITRAMFS_CONF);
 	for (size_t i = 0; i < search->n_modules; i++)
 		if (!search->modules[i].is_found)
@@ -395,12 +413,15 @@ static int look(const char *root, const char *image, const struct initramfs_conf
 {
 	_cleanup_(freep) char *path = NULL, *text = NULL;
 	const char *lacking = "";
-	int r;
+	int r = 0;
 
-	search->root = root_kind(conf->filesystem);
-	r = text_format(&path, "%s%s", root, INITRAMFS_CONF);
-	if (r == 0)
-		r = file_read(path, INITRAMFS_CONF_MAX_BYTES, &text, NULL);
+	search->unlocks = conf != NULL;
+	if (conf) {
+		search->root = root_kind(conf->filesystem);
+		r = text_format(&path, "%s%s", root, INITRAMFS_CONF);
+		if (r == 0)
+			r = file_read(path, INITRAMFS_CONF_MAX_BYTES, &text, NULL);
+	}
 	if (r < 0)
 		return r;
 	search->conf = text;
@@ -411,7 +432,7 @@ static int look(const char *root, const char *image, const struct initramfs_conf
 	}
 	if (r == 0)
 		r = archive_walk(image, visit, search);
-	search->conf = NULL;
+	search->conf = search->split = NULL;
 	return r != 0 ? explain(r, image, ret_missing) : list_missing(search, ret_missing);
 }
 
@@ -420,12 +441,23 @@ static int visit_nothing(void *context, const struct archive_entry *entry)
 	return 0;
 }
 
+/* What every image is to do first, while it is wanted; @ret stays NULL when it is not. */
+static int read_split(const char *root, char **ret)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r = text_format(&path, "%s%s", root, SPLIT_CONF);
+
+	if (r == 0)
+		r = file_read(path, SPLIT_CONF_MAX_BYTES, ret, NULL);
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
 /**
  * initramfs_verify() - can this kernel unlock the root with this image?
  * @version:     the kernel's
  * @image:       path, with the prefix; NULL = it has none
  * @conf:        what the image must be made for, with the content of the file of INITRAMFS_CONF;
- * NULL = only that it is whole
+ * NULL = only that it is whole, and can split where SPLIT_CONF is
  * @ret_missing: with a positive condition what it lacks, for a person; owned by the caller
  *
  * Reads the whole image, a second or so.
@@ -436,11 +468,16 @@ int initramfs_verify(const char *root, const char *version, const char *image,
 		     const struct initramfs_conf *conf, char **ret_missing)
 {
 	_cleanup_(freep) struct search *search = NULL;
+	_cleanup_(freep) char *split = NULL;
+	int r;
 
 	if (!image)
 		return explain(-ENOENT, image, ret_missing);
-	if (!conf) {
-		int r = archive_walk(image, visit_nothing, NULL);
+	r = read_split(root, &split);
+	if (r < 0)
+		return r;
+	if (!conf && !split) {
+		r = archive_walk(image, visit_nothing, NULL);
 
 		return r == 0 ? 0 : explain(r, image, ret_missing);
 	}
@@ -448,6 +485,8 @@ int initramfs_verify(const char *root, const char *version, const char *image,
 	if (!search)
 		return -ENOMEM;
 	search->version = version;
+	search->split = split;
+	search->splits = split != NULL;
 	return look(root, image, conf, search, ret_missing);
 }
 

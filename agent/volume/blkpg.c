@@ -17,6 +17,29 @@
 
 #define SECTOR_BYTES 512 /* what sysfs counts in, whatever the disk does */
 
+static int tell(int disk_fd, int operation, unsigned number, uint64_t start_bytes,
+		uint64_t length_bytes)
+{
+	struct blkpg_partition partition = {
+		.start = (long long)start_bytes,
+		.length = (long long)length_bytes,
+		.pno = (int)number,
+	};
+	struct blkpg_ioctl_arg argument = {
+		.op = operation,
+		.datalen = sizeof(partition),
+		.data = &partition,
+	};
+
+	return ioctl(disk_fd, BLKPG, &argument) < 0 ? -errno : 0;
+}
+
+/** blkpg_add() - tell the kernel of a new partition; as blkpg_resize() */
+int blkpg_add(int disk_fd, unsigned number, uint64_t start_bytes, uint64_t length_bytes)
+{
+	return tell(disk_fd, BLKPG_ADD_PARTITION, number, start_bytes, length_bytes);
+}
+
 /**
  * blkpg_resize() - tell the kernel where a partition ends
  * @disk_fd:     the whole disk, open for reading at least
@@ -27,18 +50,7 @@
  */
 int blkpg_resize(int disk_fd, unsigned number, uint64_t start_bytes, uint64_t length_bytes)
 {
-	struct blkpg_partition partition = {
-		.start = (long long)start_bytes,
-		.length = (long long)length_bytes,
-		.pno = (int)number,
-	};
-	struct blkpg_ioctl_arg argument = {
-		.op = BLKPG_RESIZE_PARTITION,
-		.datalen = sizeof(partition),
-		.data = &partition,
-	};
-
-	return ioctl(disk_fd, BLKPG, &argument) < 0 ? -errno : 0;
+	return tell(disk_fd, BLKPG_RESIZE_PARTITION, number, start_bytes, length_bytes);
 }
 
 /* The node of the disk that a partition lies on. Return: its descriptor or -errno. */

@@ -7,5 +7,6 @@
 
 #include <stdint.h>
 
+int blkpg_add(int disk_fd, unsigned number, uint64_t start_bytes, uint64_t length_bytes);
 int blkpg_resize(int disk_fd, unsigned number, uint64_t start_bytes, uint64_t length_bytes);
 int blkpg_round_down(const char *device, unsigned multiple_bytes);

@@ -130,14 +130,14 @@ static int find_target(const char *target, bool *ret)
 }
 
 /* Return: 0, COW_E_NO_TARGET or -errno. */
-static int need_kernel(void)
+static int need_kernel(bool needs_loop)
 {
 	bool is_there;
 	int r;
 
-	if (access(LOOP_CONTROL, F_OK) < 0)
+	if (needs_loop && access(LOOP_CONTROL, F_OK) < 0)
 		load_module("loop");
-	if (access(LOOP_CONTROL, F_OK) < 0)
+	if (needs_loop && access(LOOP_CONTROL, F_OK) < 0)
 		return COW_E_NO_TARGET;
 	r = find_target("snapshot-merge", &is_there);
 	if (r == 0 && !is_there) {
@@ -185,11 +185,30 @@ static int attach_loop(const char *file, int *ret_fd)
 }
 
 /* Return: 0, COW_E_BUSY or -errno. */
-static int load(const char *name, const char *target, const char *device, int loop)
+static int create(const char *name, const char *target, uint64_t size_bytes, const char *parameters)
 {
 	_cleanup_(taskp) struct dm_task *task = NULL;
+	_cleanup_(freep) char *uuid = NULL;
+	int r;
+
+	/* by this prefix the inventory knows that it is no volume */
+	r = text_format(&uuid, "VMCRYPT-PART-%s", name);
+	if (r == 0)
+		r = task_new(DM_DEVICE_CREATE, name, &task);
+	if (r < 0)
+		return r;
+	if (!dm_task_set_uuid(task, uuid) ||
+	    !dm_task_add_target(task, 0, size_bytes / SECTOR_BYTES, target, parameters))
+		return -ENOMEM;
+	r = task_run_settled(task);
+	return r == -EBUSY ? COW_E_BUSY : r;
+}
+
+/* Return: 0, COW_E_BUSY or -errno. */
+static int load(const char *name, const char *target, const char *device, int loop)
+{
 	_cleanup_(closep) int fd = -EBADF;
-	_cleanup_(freep) char *parameters = NULL, *uuid = NULL;
+	_cleanup_(freep) char *parameters = NULL;
 	struct stat origin, store;
 	uint64_t size_bytes;
 	int r;
@@ -205,33 +224,55 @@ static int load(const char *name, const char *target, const char *device, int lo
 	r = text_format(&parameters, "%u:%u %u:%u PO %u", major(origin.st_rdev),
 			minor(origin.st_rdev), major(store.st_rdev), minor(store.st_rdev),
 			COW_CHUNK_BYTES / SECTOR_BYTES);
-	/* by this prefix the inventory knows that it is no volume */
-	if (r == 0)
-		r = text_format(&uuid, "VMCRYPT-PART-%s", name);
-	if (r == 0)
-		r = task_new(DM_DEVICE_CREATE, name, &task);
-	if (r < 0)
-		return r;
-	if (!dm_task_set_uuid(task, uuid) ||
-	    !dm_task_add_target(task, 0, size_bytes / SECTOR_BYTES, target, parameters))
-		return -ENOMEM;
-	r = task_run_settled(task);
-	return r == -EBUSY ? COW_E_BUSY : r;
+	return r < 0 ? r : create(name, target, size_bytes, parameters);
 }
 
 static int open_as(const char *name, const char *target, const char *device, const char *file)
 {
 	_cleanup_(closep) int loop = -EBADF;
+	struct stat store;
+	bool is_device;
 	int r;
 
-	r = need_kernel();
+	is_device = stat(file, &store) == 0 && S_ISBLK(store.st_mode);
+	r = need_kernel(!is_device);
 	if (r != 0)
 		return r;
-	r = attach_loop(file, &loop);
+	if (is_device) {
+		loop = open(file, O_RDWR | O_CLOEXEC);
+		r = loop < 0 ? -errno : 0;
+	} else {
+		r = attach_loop(file, &loop);
+	}
 	if (r < 0)
 		return log_debug_errno(r, "File %s: no loop device for it: %m", file);
 	r = load(name, target, device, loop);
 	return r < 0 ? log_debug_errno(r, "Mapping %s: cannot be made: %m", name) : r;
+}
+
+/**
+ * cow_piece() - a piece of a device as a device of its own, to be the store
+ * @name:         below /dev/mapper; must not be there
+ * @offset_bytes: a multiple of COW_CHUNK_BYTES, as @length_bytes is
+ *
+ * Device-mapper lets its own mappings share a device: another that lies on @device may be there.
+ *
+ * Return: 0, COW_E_NO_TARGET, COW_E_BUSY or -errno.
+ */
+int cow_piece(const char *name, const char *device, uint64_t offset_bytes, uint64_t length_bytes)
+{
+	_cleanup_(freep) char *parameters = NULL;
+	struct stat whole;
+	int r;
+
+	r = need_kernel(false);
+	if (r != 0)
+		return r;
+	if (stat(device, &whole) < 0)
+		return -errno;
+	r = text_format(&parameters, "%u:%u %llu", major(whole.st_rdev), minor(whole.st_rdev),
+			(unsigned long long)(offset_bytes / SECTOR_BYTES));
+	return r < 0 ? r : create(name, "linear", length_bytes, parameters);
 }
 
 /**
@@ -269,7 +310,7 @@ int cow_make(const char *file, uint64_t size_bytes, int *ret_fd)
  */
 int cow_is_valid(const char *file, bool *ret)
 {
-	_cleanup_(closep) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_(closep) int fd = open(file, O_RDONLY | O_CLOEXEC);
 	struct store_head head;
 	ssize_t n;
 
@@ -287,6 +328,7 @@ int cow_is_valid(const char *file, bool *ret)
 /**
  * cow_open() - see a device through a file that takes all changes
  * @name: below /dev/mapper; must not be there
+ * @file: or a block device, as of cow_piece()
  *
  * Return: 0, COW_E_NO_TARGET, COW_E_BUSY or -errno.
  */

@@ -2,9 +2,10 @@
 /* volume/cow.h - a device seen through a file that takes all changes (dm-snapshot)
  *
  * While such a mapping is there, nothing is written to the device below and nobody can mount it.
- * The file lies on another device, is as large as it will ever be, and what it holds survives a
- * power cut as of the last flush; the kernel can merge it into the device, and do that again from
- * the start of what was not yet done. Knows nothing of filesystems: overlay.h does.
+ * The file lies on another device (or is a piece of the same that nothing else uses), is as large
+ * as it will ever be, and what it holds survives a power cut as of the last flush; the kernel can
+ * merge it into the device, and do that again from the start of what was not yet done. Knows
+ * nothing of filesystems: overlay.h does.
  */
 #pragma once
 
@@ -21,6 +22,7 @@ enum {
 };
 
 int cow_make(const char *file, uint64_t size_bytes, int *ret_fd);
+int cow_piece(const char *name, const char *device, uint64_t offset_bytes, uint64_t length_bytes);
 int cow_is_valid(const char *file, bool *ret);
 int cow_open(const char *name, const char *device, const char *file);
 int cow_merge(const char *name, const char *device, const char *file);

@@ -110,9 +110,14 @@ static int repair(const struct format_target *target)
 	return (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) == 0 ? 0 : -EIO;
 }
 
-/* A journal is made to be replayed and cut and replayed again, and may be larger than an overlay.
+/**
+ * ext_replay_journal() - what a mount would do first
+ *
+ * A journal is made to be replayed and cut and replayed again, and may be larger than an overlay.
+ *
+ * Return: 0, FILESYSTEM_E_* or -errno.
  */
-static int replay_journal(const struct format_target *target)
+int ext_replay_journal(const struct format_target *target)
 {
 	const char *argv[] = { "e2fsck", "-p", "-E", "journal_only", target->device, NULL };
 	int status, r;
@@ -149,8 +154,14 @@ static int condition_of(const struct format_target *target, int r)
 	}
 }
 
-/* Neither e2fsck nor resize2fs order their writes: here they may write in any order. */
-static int shrink_in_overlay(const struct format_target *target, uint64_t to_bytes)
+/**
+ * ext_shrink_in_overlay() - check, repair what is safe, shrink
+ *
+ * Neither e2fsck nor resize2fs order their writes: here they may write in any order.
+ *
+ * Return: 0, FILESYSTEM_E_* or -errno.
+ */
+int ext_shrink_in_overlay(const struct format_target *target, uint64_t to_bytes)
 {
 	_cleanup_(freep) char *blocks = NULL;
 	struct geometry geometry;
@@ -190,7 +201,7 @@ static int shrink(const struct format_target *target, uint64_t to_bytes)
 		return -EINVAL;
 	r = geometry_read(target->device, target->type, &geometry);
 	if (r == 0 && geometry.needs_recovery)
-		r = replay_journal(target);
+		r = ext_replay_journal(target);
 	if (r == 0)
 		r = geometry_read(target->device, target->type, &geometry);
 	if (r != 0)
@@ -199,7 +210,7 @@ static int shrink(const struct format_target *target, uint64_t to_bytes)
 	if (r != 0)
 		return condition_of(target, r);
 	within.device = overlay_path(overlay);
-	r = shrink_in_overlay(&within, to_bytes);
+	r = ext_shrink_in_overlay(&within, to_bytes);
 	/* what the tools then said was a consequence */
 	if (r != 0 && overlay_check(overlay) == OVERLAY_E_NO_ROOM)
 		return condition_of(target, OVERLAY_E_NO_ROOM);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/format.h - what differs between ext2/3/4, xfs and btrfs
  *
- * One row of operations a format, made in ext.c, xfs.c and btrfs.c and called by filesystem.c only.
+ * One row of operations a format, made in ext.c, xfs.c and btrfs.c and called by filesystem.c only;
+ * and ext's steps, for tail.c.
  */
 #pragma once
 
@@ -32,3 +33,6 @@ int format_run(const struct format_target *target, const char *const argv[], int
 int format_say(const struct format_target *target, int r, const char *text, ...)
 	__attribute__((format(printf, 3, 4)));
 int format_is_busy(const char *device);
+
+int ext_replay_journal(const struct format_target *target);
+int ext_shrink_in_overlay(const struct format_target *target, uint64_t to_bytes);

@@ -4,14 +4,19 @@
 # shellcheck disable=SC2154 # dracut's variables
 
 conf=$dracutsysrootdir/etc/vmcrypt/initramfs.conf
+split=$dracutsysrootdir/etc/vmcrypt/split.conf
 
 check() {
-	[[ -e $conf ]] || return 1
+	[[ -e $conf || -e $split ]] || return 1
 	require_binaries /usr/lib/vmcrypt/vmcrypt-{keyfetch,unlock,worker} || return 1
 	return 0
 }
 
 depends() {
+	if [[ ! -e $conf ]]; then
+		echo systemd dm
+		return
+	fi
 	echo -n "systemd dracut-systemd systemd-ask-password network dm"
 	# below the root, when that has become a mapping of ours, too
 	[[ " ${host_fs_types[*]} " != *" LVM2_member "* ]] || echo -n " lvm"
@@ -22,6 +27,8 @@ depends() {
 installkernel() {
 	local BOOT_TYPE='' FILESYSTEM='' more=()
 
+	[[ ! -e $split ]] || hostonly='' instmods dm_mod dm_snapshot
+	[[ -e $conf ]] || return 0
 	# shellcheck source=/dev/null
 	. "$conf"
 	[[ $BOOT_TYPE != vfat ]] || more=(nls_cp437 nls_ascii nls_iso8859-1 nls_utf8)
@@ -73,9 +80,23 @@ keep_others_off() {
 	[[ ! -e $initdir/etc/crypttab ]] || sed -i '/^[[:space:]]*vmcrypt-/d' "$initdir/etc/crypttab"
 }
 
+# /boot gets a partition of its own, before anything is mounted: split.conf says how
+install_split() {
+	inst_multiple /usr/lib/vmcrypt/vmcrypt-worker e2fsck resize2fs udevadm
+	inst_simple /etc/vmcrypt/split.conf
+	inst_rules 61-vmcrypt.rules
+	inst_simple "$systemdsystemunitdir/vmcrypt-split.service"
+	$SYSTEMCTL -q --root "$initdir" add-wants initrd.target vmcrypt-split.service
+	mkdir -p "$initdir/$systemdsystemunitdir/systemd-fsck@.service.d"
+	printf '[Unit]\nAfter=vmcrypt-split.service\n' \
+		> "$initdir/$systemdsystemunitdir/systemd-fsck@.service.d/vmcrypt-split.conf"
+}
+
 install() {
 	local FILESYSTEM='' unit
 
+	[[ ! -e $split ]] || install_split
+	[[ -e $conf ]] || return 0
 	# shellcheck source=/dev/null
 	. "$conf"
 	inst_multiple /usr/lib/vmcrypt/vmcrypt-{keyfetch,unlock,worker} /usr/lib/vmcrypt/initramfs-storage \

@@ -17,6 +17,7 @@
 #include "volume/inventory.h"
 #include "volume/room.h"
 #include "volume/table.h"
+#include "volume/tail.h"
 
 /* where the changes lie while ext gives way */
 #define CHANGES "/var/lib/vmcrypt/room/inspected.changes"
@@ -95,6 +96,23 @@ static int do_make_room(struct run *run)
 static int do_finish_room(struct run *run)
 {
 	return room_finish(run->volume->path, CHANGES, &run->detail);
+}
+
+/* argument 2: bytes to keep */
+static int do_shrink_tail(struct run *run)
+{
+	return tail_shrink(run->volume->path, strtoull(run->arguments[2], NULL, 10), "/boot",
+			   &run->detail);
+}
+
+static int do_can_shrink_tail(struct run *run)
+{
+	return tail_can_shrink(run->volume->path, strtoull(run->arguments[2], NULL, 10), "/boot");
+}
+
+static int do_finish_tail(struct run *run)
+{
+	return tail_finish(run->volume->path);
 }
 
 static int do_check(struct run *run)
@@ -180,6 +198,9 @@ static const struct {
 	{ "check",      1, do_check },
 	{ "can-shrink", 2, do_can_shrink },
 	{ "shrink",     2, do_shrink },
+	{ "can-shrink-tail", 2, do_can_shrink_tail },
+	{ "shrink-tail", 2, do_shrink_tail },
+	{ "finish-tail", 1, do_finish_tail },
 	{ "grow",       1, do_grow },
 	{ "format",     4, do_format },
 	{ "unmount",    1, do_unmount },
