@@ -13,8 +13,8 @@
 #include "job/plan.h"
 #include "volume/growth.h"
 
-/* A UUID of random bytes, version 4 (RFC 9562, section 5.4). */
-static int uuid_generate(char **ret)
+/** plan_make_uuid() - of random bytes, version 4 (RFC 9562, section 5.4). Return: 0 or -errno. */
+int plan_make_uuid(char **ret)
 {
 	uint8_t b[16];
 
@@ -89,7 +89,7 @@ static int decide_encrypt(struct plan *plan, struct inventory *inventory, struct
 	if (r == 0)
 		r = text_copy(volume->link ? volume->link : volume->path, &job->device);
 	if (r == 0)
-		r = uuid_generate(&job->header_uuid);
+		r = plan_make_uuid(&job->header_uuid);
 	if (r == 0)
 		r = text_format(&job->mapping, "vmcrypt-%s", volume->uuid);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "job/record.h"
+#include "job/split.h"
 
 #define NAME_MAX_BYTES 127 /* DM_NAME_LEN without its NUL; UUIDs are shorter */
 
@@ -47,6 +48,7 @@ struct plan *plan_free(struct plan *plan)
 	free(plan->id);
 	free(plan->directory);
 	request_free(plan->request);
+	split_free(plan->split);
 	report_clear(&plan->report);
 	secret_free(plan->recovery);
 	free(plan);
@@ -255,6 +257,7 @@ int plan_link(struct plan *plan)
 int plan_parse_journal(struct plan *plan, struct json_object *object)
 {
 	struct json_object *jobs = json_get_array(object, "jobs");
+	struct json_object *split = json_get_object(object, "split");
 	size_t n = jobs ? json_object_array_length(jobs) : 0;
 	int r;
 
@@ -266,6 +269,11 @@ int plan_parse_journal(struct plan *plan, struct json_object *object)
 	for (size_t i = 0; i < n; i++) {
 		plan->n_jobs++;
 		r = job_from_json(json_object_array_get_idx(jobs, i), &plan->jobs[i]);
+		if (r != 0)
+			return r;
+	}
+	if (split) {
+		r = split_from_json(split, &plan->split);
 		if (r != 0)
 			return r;
 	}
@@ -374,8 +382,8 @@ int plan_load(const char *id, struct plan **ret)
 int plan_write_journal(const struct plan *plan, struct json_object **ret)
 {
 	_cleanup_(json_putp) struct json_object *object = json_object_new_object();
-	struct json_object *array, *entry;
-	int r;
+	struct json_object *array, *entry, *split;
+	int r = 0;
 
 	if (!object)
 		return -ENOMEM;
@@ -387,6 +395,11 @@ int plan_write_journal(const struct plan *plan, struct json_object **ret)
 			json_object_put(entry);
 			r = -ENOMEM;
 		}
+	}
+	if (r == 0 && plan->split) {
+		r = split_to_json(plan->split, &split);
+		if (r == 0)
+			r = json_set(object, "split", split);
 	}
 	if (r == 0)
 		*ret = steal(object);

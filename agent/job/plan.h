@@ -35,6 +35,7 @@ enum {
 };
 
 struct plan;
+struct split;
 
 /* What becomes of one volume. */
 struct job {
@@ -89,6 +90,7 @@ struct plan {
 	struct request *request;
 	struct job *jobs;
 	size_t n_jobs;
+	struct split *split; /* /boot gets a partition first; or NULL */
 	struct report report;
 	struct secret *recovery;
 	bool has_os;       /* one of whose steps the initramfs has to know */
@@ -113,6 +115,7 @@ int plan_to_json(const struct plan *plan,
 int plan_publish(struct plan *plan); /* report.json to /run, and durably to the job's folder when it
 					has ended */
 int plan_link(struct plan *plan);
+int plan_make_uuid(char **ret);
 const char *job_state_directory(const struct job *job);
 int job_path(const struct job *job, const char *folder, const char *suffix, char **ret);
 void job_clear(struct job *job);

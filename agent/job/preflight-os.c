@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -12,6 +11,7 @@
 #include "boot/initramfs-conf.h"
 #include "boot/initramfs.h"
 #include "job/snapshot.h"
+#include "job/split.h"
 #include "job/steps.h"
 
 #define STAGED_HEADERS   3 /* as built, in its commit, and for the end of a conversion */
@@ -26,20 +26,19 @@ static int machine(struct plan *plan, enum fault_level level, const char *code, 
 }
 
 /* Where is /boot, and has it room for what the initramfs needs? */
-static int check_boot(struct plan *plan)
+static int check_boot(struct plan *plan, struct inventory *inventory)
 {
 	uint64_t needed = 0, there;
-	struct stat root, boot;
 	int r;
 
-	if (stat("/", &root) < 0 || stat("/boot", &boot) < 0)
+	if (access("/boot", F_OK) < 0)
 		return machine(plan, FAULT_ERROR, "no-boot", "Mount the boot filesystem on /boot.",
 			       "There is no /boot.");
-	if (root.st_dev == boot.st_dev)
-		return machine(
-			plan, FAULT_ERROR, "boot-inside-root",
-			"Give /boot a partition of its own (512 MiB) and try again.",
-			"/boot lies on the root filesystem: the boot loader could not read it any more.");
+	if (split_is_inside(inventory)) {
+		r = split_decide(plan, inventory);
+		if (r < 0)
+			return r;
+	}
 	r = directory_make(BOOT_DIRECTORY, 0700);
 	if (r == 0)
 		r = directory_free_bytes(BOOT_DIRECTORY, &there);
@@ -133,7 +132,7 @@ int preflight_os(struct plan *plan, struct inventory *inventory)
 
 	if (plan->request->kind != REQUEST_ENCRYPT)
 		return 0;
-	r = check_boot(plan);
+	r = check_boot(plan, inventory);
 	if (r == 0)
 		r = check_hibernation(plan);
 	if (r == 0)

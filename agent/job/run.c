@@ -47,8 +47,8 @@ static int give_back(struct job *job, const struct steps *steps)
  * job_run() - do what is left to do
  * @until: name of the last step to do now, or NULL for all
  *
- * Return: 0, JOB_E_LATER, JOB_E_STOPPED, or negative: then it has been said, and, before the
- * committing step, undone and closed.
+ * Return: 0, JOB_E_LATER, JOB_E_STOPPED, JOB_E_BOOT, or negative: then it has been said, and,
+ * before the committing step, undone and closed.
  */
 int job_run(struct job *job, const struct steps *steps, const char *until)
 {
@@ -83,6 +83,9 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			if (r > 0 && i < commit && r == JOB_E_STOPPED)
 				return r;
 			if (r > 0 && i >= commit)
+				return r;
+			/* a boot comes before all that is left */
+			if (r == JOB_E_BOOT)
 				return r;
 			/* a key that cannot be had early at boot is no reason to give up */
 			if (r == JOB_E_LATER && i < commit &&

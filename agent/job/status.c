@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "boot/crypttab.h"
+#include "boot/split-conf.h"
 #include "job/plan.h"
 
 #define NEXT_BOOT_MAX 64 /* plans that wait for a reboot; one is usual */
@@ -274,9 +275,14 @@ static void read_waiting(struct status *status)
 {
 	static const char *const places[] = { STATE_DIRECTORY "/next-boot",
 					      BOOT_DIRECTORY "/next-boot" };
+	struct split_conf split = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
 		read_waiting_at(status, places[i]);
+	if (status->n_waiting < NEXT_BOOT_MAX && split_conf_read(SPLIT_CONF, &split) == 0 &&
+	    plan_load(split.job, &status->waiting[status->n_waiting]) == 0)
+		status->n_waiting++;
+	split_conf_clear(&split);
 }
 
 /**

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "job/snapshot.h"
+#include "job/split.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
@@ -498,6 +499,9 @@ int step_tidy(struct job *job)
 
 /* clang-format off */
 static const struct step os_steps[] = {
+	{ "split",      step_split_done,      step_split,      step_split_undo, false },
+	{ "bootfs",     step_bootfs_done,     step_bootfs,     step_bootfs_undo, false },
+	{ "loader",     step_loader_done,     step_loader,     NULL,           false },
 	{ "snapshot",   step_snapshot_done,   step_snapshot,   NULL,           false },
 	{ "passphrase", step_passphrase_done, step_passphrase, NULL,           false },
 	{ "keyslots",   step_keyslots_done,   step_keyslots,   step_keyslots_undo, false },

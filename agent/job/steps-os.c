@@ -67,7 +67,13 @@ static int verify_images(struct job *job, const struct initramfs_images *images,
 	return r;
 }
 
-static int regenerate(struct job *job, const struct initramfs_conf *conf)
+/**
+ * step_os_regenerate() - all images anew
+ * @conf: what they must be made for; NULL = they need not unlock
+ *
+ * Return: 0 or negative; what is wrong has been said.
+ */
+int step_os_regenerate(struct job *job, const struct initramfs_conf *conf)
 {
 	struct initramfs_images images = { 0 };
 	int r = initramfs_find("", &images);
@@ -143,7 +149,7 @@ int step_os_prepare(struct job *job, const char *header)
 				"Make the kernel's arguments say root=UUID=… and try again.",
 				"the boot loader cannot be told to find the root by its UUID: %s",
 				detail ? detail : strerror(r < 0 ? -r : EIO));
-	return regenerate(job, &conf);
+	return step_os_regenerate(job, &conf);
 }
 
 /** step_os_forget() - an initramfs without us, and the files as they were. Return: 0 or negative.
@@ -164,7 +170,7 @@ int step_os_forget(struct job *job)
 	 * again */
 	if (rename(INITRAMFS_CONF, CONF_BEFORE) < 0 && errno != ENOENT)
 		return -errno;
-	r = regenerate(job, NULL);
+	r = step_os_regenerate(job, NULL);
 	if (r != 0) {
 		(void)rename(CONF_BEFORE, INITRAMFS_CONF);
 		return r;

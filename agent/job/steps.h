@@ -5,6 +5,8 @@
  *
  * encrypt, OS: the running system goes as far as boot; the initramfs does header, which is the
  * first to change the volume; the running system goes on. With the root's comes swap, after verify.
+ * Before all that, where /boot lies on the root: split (perhaps in the initramfs of one boot more),
+ * bootfs, loader.
  *
  * format: snapshot, passphrase, keyslots, boot, format (commits), verify, tidy.
  *
@@ -18,6 +20,7 @@
  */
 #pragma once
 
+#include "boot/initramfs-conf.h"
 #include "job/job.h"
 
 extern const struct steps encrypt_steps;
@@ -40,6 +43,7 @@ int step_boot_undo(struct job *job);
 bool step_os_is_prepared(struct job *job, const char *header);
 int step_os_prepare(struct job *job, const char *header);
 int step_os_forget(struct job *job);
+int step_os_regenerate(struct job *job, const struct initramfs_conf *conf);
 int step_os_boot_done(struct job *job);
 int step_os_boot(struct job *job);
 int step_os_boot_undo(struct job *job);

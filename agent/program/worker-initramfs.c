@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "boot/initramfs-conf.h"
 #include "job/job.h"
+#include "job/split.h"
 #include "program/worker.h"
 #include "volume/filesystem.h"
 
@@ -121,8 +122,8 @@ void worker_note_plan(struct plan *plan)
 {
 	_cleanup_(freep) char *path = NULL;
 
-	if (!plan->has_os || text_format(&path, "%s/boot.json", plan->directory) < 0 ||
-	    access(path, F_OK) == 0)
+	if (!plan->has_os || split_waits(plan) ||
+	    text_format(&path, "%s/boot.json", plan->directory) < 0 || access(path, F_OK) == 0)
 		return;
 	if (leave_note(plan, &(struct faults){ 0 }) < 0)
 		log_debug("Job %s: no note on /boot.", plan->id);
@@ -282,7 +283,8 @@ static void do_plan(const char *id)
 }
 
 /**
- * worker_initramfs() - carry out what the running system has left on /boot
+ * worker_initramfs() - carry out what split.conf says, and what the running system has left on
+ * /boot
  *
  * /boot is mounted, and stays so: it may hold the root's header, and who opens that comes next.
  *
@@ -295,7 +297,10 @@ int worker_initramfs(void)
 	struct dirent *entry;
 	int r;
 
+	worker_split();
 	r = initramfs_conf_read(INITRAMFS_CONF, &conf);
+	if (r == -ENOENT)
+		return EXIT_SUCCESS; /* nothing but that was wanted */
 	if (r != 0) {
 		log_error("File " INITRAMFS_CONF " in the initramfs cannot be used: %s.",
 			  r < 0 ? strerror(-r) : "malformed");

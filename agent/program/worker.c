@@ -26,6 +26,7 @@
 #include "job/convert.h"
 #include "job/preflight.h"
 #include "job/snapshot.h"
+#include "job/split.h"
 #include "job/steps.h"
 
 #define EXIT_LATER   75 /* sysexits.h, EX_TEMPFAIL */
@@ -303,7 +304,8 @@ static int leave_for_initramfs(struct plan *plan, size_t later)
 
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		any |= waits_for_boot(&plan->jobs[i]) && plan->jobs[i].is_os;
-	if (!plan->has_os || later > 0)
+	/* a boot before that one makes room for /boot */
+	if (!plan->has_os || later > 0 || split_waits(plan))
 		return 0;
 	r = text_format(&marker, BOOT_DIRECTORY "/next-boot/%s", plan->id);
 	if (r == 0 && !any)

@@ -8,6 +8,7 @@ int worker_offer_recovery(struct plan *plan);
 int worker_inspect(void);
 int worker_early(void);
 int worker_initramfs(void);
+void worker_split(void);
 int worker_kernel(const char *version);
 void worker_note_plan(struct plan *plan);
 void worker_tell_boot(struct plan *plan);

@@ -62,6 +62,7 @@ class Layout:
     finish: script of a bare guest that has the disk as /dev/ubdb
     arguments: what the kernel is told of its root
     fstab: lines for it
+    boots: /boot is a folder of it, and the boot loader reads it there
     """
 
     filesystem: str = "ext4"
@@ -71,6 +72,7 @@ class Layout:
     finish: str = ""
     arguments: str = f"root=UUID={UUID}"
     fstab: tuple = (image.FSTAB_LINE,)
+    boots: bool = False
 
 
 def _xfs(more):
@@ -87,6 +89,8 @@ LAYOUTS = {
     "ext4": Layout(at=0),
     "gpt-ext4": Layout(gap=GAP),
     "gpt-ext4-full": Layout(partition=BYTES["ext4"] + ODD),
+    # as images are that grow at their first boot: what is in it lies at its beginning
+    "gpt-ext4-inside": Layout(partition=2000 * MIB, boots=True),
     # growing has added a group; it is empty and can give way
     "gpt-xfs": _xfs(96 * MIB),
     # growing has added a group; it is smaller than the room that will be asked of it
@@ -133,8 +137,24 @@ def _make_disk(path, rig, layout):
         filesystem = _cached(f"root-{layout.filesystem}", rig, _make_filesystem, layout.filesystem)
     subprocess.run(["dd", f"if={filesystem}", f"of={path}", "bs=64K", "conv=notrunc,sparse",
                     "oflag=seek_bytes", f"seek={layout.at}", "status=none"], check=True)
+    if layout.boots:
+        _grow_ext4(path, layout)
     if layout.finish:
         _in_guest(layout.finish, path, rig.bare(name=path.stem))
+
+
+def _grow_ext4(path, layout):
+    """resize2fs knows of no offset, and would write over the end of a file that is larger."""
+    part = path.with_suffix(".ext4")
+    with open(part, "wb") as file:
+        file.truncate(layout.partition)
+    copy = ["dd", "bs=64K", "conv=notrunc,sparse", "status=none"]
+    subprocess.run([*copy, f"if={path}", f"of={part}", "iflag=skip_bytes,count_bytes", f"skip={layout.at}",
+                    f"count={BYTES['ext4']}"], check=True)
+    subprocess.run(["e2fsck", "-fp", part], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["resize2fs", part], capture_output=True, check=True)
+    subprocess.run([*copy, f"if={part}", f"of={path}", "oflag=seek_bytes", f"seek={layout.at}"], check=True)
+    part.unlink()
 
 
 def _make_filesystem(path, rig, filesystem):

@@ -5,6 +5,7 @@ As GRUB does, it reads the filesystem without replaying its journal: what the gu
 the disk before a power cut is not there. UML is its own kernel, so vmlinuz is only a name.
 """
 
+import json
 import re
 import subprocess
 
@@ -30,13 +31,38 @@ def fstab_line():
     return f"UUID={UUID} /boot ext4 defaults 0 2"
 
 
-def load(path, folder):
+def load_from_disk(path, folder):
+    """What to boot from a disk with partitions: from the root's /boot, or from the partition that the root has for it.
+
+    A filesystem that nothing can mount for its superblock's wrong checksum is read nevertheless, as GRUB does.
+    """
+    text = subprocess.run(["sfdisk", "--json", path], stdout=subprocess.PIPE, check=True).stdout
+    table = json.loads(text)["partitiontable"]
+    places = [f"{path}?offset={each['start'] * table['sectorsize']}" for each in table["partitions"]]
+    for place in places:
+        if _has(place, "/boot/grub/grub.cfg"):
+            fstab = _debugfs(place, "cat /etc/fstab").decode()
+            if not re.search(r"^\S+\s+/boot\s", fstab, re.MULTILINE):
+                return load(place, folder, "/boot")
+    for place in places:
+        if _has(place, "/grub/grub.cfg"):
+            return load(place, folder)
+    raise MachineError(f"boot loader: no menu on any partition of {path}")
+
+
+def _has(place, name):
+    return subprocess.run(["debugfs", "-c", "-R", f"cat {name}", place], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL).stdout != b""
+
+
+def load(path, folder, prefix=""):
     """What to boot, from the first entry of grub.cfg.
 
+    prefix: of the menu's path; other paths are as the menu says
     folder: where the initramfs is put, for UML to read
     Return: list of words for UML's command line
     """
-    config = _debugfs(path, "cat /grub/grub.cfg").decode()
+    config = _debugfs(path, f"cat {prefix}/grub/grub.cfg").decode()
     linux = re.search(r"^\s*linux\s+\S+ (.*)$", config, re.MULTILINE)
     if not linux:
         raise MachineError(f"no kernel in grub.cfg:\n{config}")

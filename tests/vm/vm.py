@@ -143,6 +143,8 @@ class VM(Machine):
             self.make_disks(disks)
         elif boot_disk:
             self._make_boot_disk(boot_disk)
+        elif layout.LAYOUTS[root].boots:
+            self.flatten_root()
         elif root != "ext4":
             raise ValueError(f"a root of {root} needs an initramfs, so a boot disk")
         if self._loads_from:
@@ -171,7 +173,7 @@ class VM(Machine):
             self.line.close()
         self.line = Line(self.share)
         first = [] if self._laid_out else [FIRST_INIT]
-        loaded = loader.load(self._loads_from, self.workdir) if self._loads_from else []
+        loaded = self._load()
         self.power([*loaded, *first, "systemd.show_status=0", *arguments], self.line.theirs)
         self.line.start()
         self._laid_out = True
@@ -180,6 +182,13 @@ class VM(Machine):
         if wait == "up":
             self.wait_up(timeout - (time.monotonic() - began))
         self.boot_seconds = time.monotonic() - began
+
+    def _load(self):
+        if self._loads_from:
+            return loader.load(self._loads_from, self.workdir)
+        if layout.LAYOUTS[self.root].boots:
+            return loader.load_from_disk(self.flat_root, self.workdir)
+        return []
 
     def wait_agent(self, timeout=HELLO_TIMEOUT_S):
         """Wait until the guest's agent has said hello."""
