@@ -9,10 +9,12 @@
 #include "boot/split-conf.h"
 #include "job/job.h"
 
-#define SPLIT_BYTES (512ULL * 1024 * 1024) /* two kernels, their images, what a conversion needs   \
-					    */
-#define SPLIT_NOTE  RUNTIME_DIRECTORY "/split.json" /* the initramfs of this boot could not do it  \
-						     */
+#define SPLIT_BYTES                                                                                \
+	(512ULL * 1024 * 1024) /* two kernels, their images, what a conversion needs               \
+				*/
+#define SPLIT_NOTE                                                                                 \
+	RUNTIME_DIRECTORY "/split.json" /* the initramfs of this boot could not do it              \
+					 */
 
 struct split {
 	char *boot_uuid; /* of the new filesystem */
