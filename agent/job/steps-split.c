@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -127,6 +128,22 @@ static int check_note(struct job *job)
 			what ? what : "unknown");
 }
 
+/* The images were ready before this boot, and it has not said a word. */
+static int check_silence(struct job *job)
+{
+	struct timespec now, up;
+	struct stat conf;
+
+	if (stat(SPLIT_CONF, &conf) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0 ||
+	    clock_gettime(CLOCK_BOOTTIME, &up) < 0 || conf.st_mtime >= now.tv_sec - up.tv_sec)
+		return 0;
+	return faults_add(
+		&job->plan->report.faults, FAULT_WARNING, "initramfs-silent", job->uuid, "split",
+		"See that the boot loader starts a kernel whose initramfs is made by this system, "
+		"then reboot.",
+		"The last boot made no /boot partition: its initramfs did nothing.");
+}
+
 static bool is_prepared(const struct split_conf *conf)
 {
 	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
@@ -184,6 +201,8 @@ int step_split(struct job *job)
 		return r == 0 ? split_at_once(job, disk->path) : r;
 	}
 	r = check_note(job);
+	if (r == 0)
+		r = check_silence(job);
 	if (r == 0 && !is_prepared(&split->conf)) {
 		r = save_table(job, disk->path);
 		if (r == 0)

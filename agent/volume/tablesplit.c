@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <libfdisk/libfdisk.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +201,48 @@ int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsi
 	int r = open_disk(disk, 1, &context);
 
 	return r == 0 ? find(context, start_bytes, size_bytes, ret_number) : r;
+}
+
+/**
+ * table_mend() - a GPT whose first copy was being written when the power failed
+ * @number: of a partition that it must have
+ * @uuid:   its PARTUUID
+ *
+ * The list and the header with its checksum are two writes, and without the kernel's parameter
+ * "gpt" it asks no second copy: a disk without partitions. libfdisk does ask; both are written
+ * again, and the kernel reads them.
+ *
+ * Return: 0, TABLE_E_NO_GAP (it has no such partition: another disk), TABLE_E_UNSUPPORTED or
+ * -errno.
+ */
+int table_mend(const char *disk, unsigned number, const char *uuid)
+{
+	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
+	const char *found;
+	struct stat status;
+	int fd, r;
+
+	r = open_disk(disk, 0, &context);
+	if (r != 0)
+		return r;
+	if (!fdisk_is_label(context, GPT))
+		return TABLE_E_UNSUPPORTED;
+	fd = fdisk_get_devfd(context);
+	if (flock(fd, LOCK_EX) < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	if (number == 0 || fdisk_get_partition(context, number - 1, &partition) < 0)
+		return TABLE_E_NO_GAP;
+	found = fdisk_partition_get_uuid(partition);
+	if (!found || strcasecmp(found, uuid) != 0)
+		return TABLE_E_NO_GAP;
+	r = fdisk_write_disklabel(context);
+	if (r < 0)
+		return r;
+	if (fsync(fd) < 0)
+		return -errno;
+	log_debug("Disk %s: its table is whole again.", disk);
+	return !S_ISBLK(status.st_mode) || ioctl(fd, BLKRRPART) == 0 ? 0 : -errno;
 }
 
 static int shorten(struct fdisk_context *context, const struct table_split *split)

@@ -87,6 +87,7 @@ install_split() {
 	inst_rules 61-vmcrypt.rules
 	inst_simple "$systemdsystemunitdir/vmcrypt-split.service"
 	$SYSTEMCTL -q --root "$initdir" add-wants initrd.target vmcrypt-split.service
+	[[ -e $conf ]] || inst_hook initqueue/settled 90 "$moddir/wait.sh"
 	mkdir -p "$initdir/$systemdsystemunitdir/systemd-fsck@.service.d"
 	printf '[Unit]\nAfter=vmcrypt-split.service\n' \
 		> "$initdir/$systemdsystemunitdir/systemd-fsck@.service.d/vmcrypt-split.conf"

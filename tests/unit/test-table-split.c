@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
 #include <libfdisk/libfdisk.h>
 
 #include "test.h"
@@ -114,10 +115,37 @@ static void test_finds_a_place(void **state)
 	assert_int_equal(table_can_add(primaries), 0);
 }
 
+/* Between its two writes: the list is new, the header's checksum of it old. */
+static void test_mend(void **state)
+{
+	_cleanup_(freep) char *disk = make_disk(state, gpt, 64 * MIB);
+	const struct table_split split = { 1, 28 * MIB, 32 * MIB, 16 * MIB, NEW };
+	unsigned char header[512], backup[512];
+	unsigned number;
+	int fd = open(disk, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, header, sizeof(header), 512), sizeof(header));
+	assert_int_equal(table_split(disk, &split), 0);
+	assert_int_equal(pwrite(fd, header, sizeof(header), 512), sizeof(header));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(table_mend(disk, 1, NEW), TABLE_E_NO_GAP);
+	assert_int_equal(table_mend(disk, 1, THEIRS), 0);
+	fd = open(disk, O_RDONLY | O_CLOEXEC);
+	/* the first copy says of the list what the second does */
+	assert_int_equal(pread(fd, header, sizeof(header), 512), sizeof(header));
+	assert_int_equal(pread(fd, backup, sizeof(backup), 64 * MIB - 512), sizeof(backup));
+	assert_memory_equal(header + 88, backup + 88, 4);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(table_find(disk, split.start_bytes, split.size_bytes, &number), 0);
+	assert_int_equal(number, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_split, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_mend, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_finds_a_place, scratch_make, scratch_remove),
 	};
 

@@ -91,6 +91,7 @@ LAYOUTS = {
     "gpt-ext4-full": Layout(partition=BYTES["ext4"] + ODD),
     # as images are that grow at their first boot: what is in it lies at its beginning
     "gpt-ext4-inside": Layout(partition=2000 * MIB, boots=True),
+    "gpt-ext4-inside-gap": Layout(gap=600 * MIB, boots=True),
     # growing has added a group; it is empty and can give way
     "gpt-xfs": _xfs(96 * MIB),
     # growing has added a group; it is smaller than the room that will be asked of it
