@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""/boot in the root, and a job that only waits to make a partition for it is taken back: everything is as it was."""
+
+import os_story
+import story
+
+LIMIT = os_story.LIMIT
+ONLY_BY_NAME = True
+FILES = "/etc/fstab /etc/crypttab /etc/default/grub /boot/grub/grub.cfg"
+
+
+def run(rig):
+    vm = rig.vm(root="gpt-ext4-inside", memory="1024M")
+    vm.boot()
+    vm.fill("/srv", "24M")
+    before = vm.run(f"sha256sum {FILES} 2>/dev/null || true")
+    said = vm.run(f"vmcryptctl check --volume-type OS --disk-encryption-keyvault {story.VAULT} 2>&1", timeout=120)
+    assert "one reboot more" in said, said
+    os_story.enable(vm)
+    os_story.assert_pending(vm)
+    assert "etc/vmcrypt/split.conf" in vm.run("lsinitramfs /boot/initrd.img-*", timeout=120)
+
+    vm.run("vmcryptctl disable --volume-type OS", timeout=os_story.PREPARED_S)
+    story.wait_jobs(vm, timeout=300)
+    assert story.show(vm)["os"] == "NotEncrypted"
+    assert vm.run(f"sha256sum {FILES} 2>/dev/null || true") == before
+    assert vm.run("ls /boot/vmcrypt/next-boot /etc/vmcrypt/split.conf* 2>/dev/null || true").strip() == ""
+    image = vm.run("lsinitramfs /boot/initrd.img-*", timeout=120)
+    assert not [line for line in image.split() if "lib/vmcrypt/" in line or "etc/vmcrypt" in line]
+    vm.reboot()
+    assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda1"
+    assert vm.run("[ -e /dev/ubda2 ] || echo none").strip() == "none"
+    vm.verify("/srv")
