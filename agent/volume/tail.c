@@ -159,12 +159,17 @@ static uint32_t le32_at(const uint8_t *bytes)
 	return le32toh(value);
 }
 
+static bool has_checksum(const uint8_t *head)
+{
+	return head[MAGIC_AT] == 0x53 && head[MAGIC_AT + 1] == 0xef &&
+	       (le32_at(head + RO_COMPAT_AT) & HAS_CHECKSUM);
+}
+
 static enum state state_of(const uint8_t *head)
 {
 	uint32_t is, should;
 
-	if (head[MAGIC_AT] != 0x53 || head[MAGIC_AT + 1] != 0xef ||
-	    !(le32_at(head + RO_COMPAT_AT) & HAS_CHECKSUM))
+	if (!has_checksum(head))
 		return STATE_OTHER;
 	is = le32_at(head + CHECKSUM_AT);
 	should = ext2fs_crc32c_le(~0U, head + SUPERBLOCK_AT, CHECKSUM_AT - SUPERBLOCK_AT);
@@ -377,7 +382,8 @@ static int plan(const struct tail *tail, const uint8_t *head, uint64_t to_bytes,
 	uint64_t from = (to_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
 	int r;
 
-	if (state_of(head) != STATE_WHOLE)
+	/* of one that is mounted, it may be wrong for a moment */
+	if (!has_checksum(head))
 		return TAIL_E_UNSUPPORTED;
 	r = geometry_read(tail->device, "ext4", &geometry);
 	if (r < 0)
@@ -543,6 +549,8 @@ int tail_shrink(const char *device, uint64_t to_bytes, const char *folder, char 
 		r = of_filesystem(ext_replay_journal(&target));
 	if (r == 0)
 		r = tail_init(&tail, device, head);
+	if (r == 0 && state_of(head) != STATE_WHOLE)
+		r = TAIL_E_UNSUPPORTED;
 	if (r == 0)
 		r = plan(&tail, head, to_bytes, folder, &place, &map);
 	if (r == 0)
