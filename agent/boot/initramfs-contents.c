@@ -21,7 +21,8 @@
 #define MODULE_NAME_MAX_BYTES  64                 /* MODULE_NAME_LEN of the kernel: 56 */
 #define MODULES_MAX            512                /* wanted ones, dependencies and all */
 
-enum when { ALWAYS, IF_EXT, IF_XFS, IF_BTRFS }; /* what the root is; ext2, ext3 and ext4 are one */
+/* what the root is; ext2, ext3 and ext4 are one. NEVER: not to unlock */
+enum when { ALWAYS, IF_EXT, IF_XFS, IF_BTRFS, NEVER };
 
 /* Files; any of the paths will do. Without usr/, which may be a link or not. */
 /* clang-format off */
@@ -35,7 +36,8 @@ static const struct {
 	{ "vmcrypt-unlock",   ALWAYS, false, { "lib/vmcrypt/vmcrypt-unlock" } },
 	{ "vmcrypt-worker",   ALWAYS, true, { "lib/vmcrypt/vmcrypt-worker" } },
 	{ "initramfs-storage", ALWAYS, false, { "lib/vmcrypt/initramfs-storage" } },
-	{ "what starts them at boot", ALWAYS, true, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service", "lib/systemd/system/vmcrypt-split.service" } },
+	{ "what starts them at boot", ALWAYS, false, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-initrd.service" } },
+	{ "what starts vmcrypt-worker at boot", NEVER, true, { "scripts/local-top/vmcrypt", "lib/systemd/system/vmcrypt-split.service", "lib/systemd/system/vmcrypt-initrd.service" } },
 	{ "61-vmcrypt.rules of udev",    ALWAYS, true, { "lib/udev/rules.d/61-vmcrypt.rules" } },
 	{ "certificates of authorities", ALWAYS, false, { "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/ca-bundle.pem" } },
 	{ "e2fsck",           IF_EXT, true, { "sbin/e2fsck", "bin/e2fsck" } },

@@ -192,6 +192,50 @@ static void test_kernels(void **state)
 	}
 }
 
+/* While split.conf is there, every image has to make the partition; and what unlocks is asked for
+ * only where that is wanted. */
+static void test_split(void **state)
+{
+	/* clang-format off */
+	static const char text[] = "JOB=j\n";
+	static const struct {
+		const char *name, *without;
+		struct cpio_file instead;
+		bool is_wanted, unlocks;
+		const char *missing;
+	} rows[] = {
+		{ "not wanted",            "vmcrypt-worker", { 0 }, false, false, NULL },
+		{ "whole",                 NULL,             { "etc/vmcrypt/split.conf", text }, true, false, NULL },
+		{ "no keyfetch is needed", "vmcrypt-keyfetch", { "etc/vmcrypt/split.conf", text }, true, false, NULL },
+		{ "both are wanted",       "vmcrypt-keyfetch", { "etc/vmcrypt/split.conf", text }, true, true, "vmcrypt-keyfetch" },
+		{ "no split.conf",         NULL,             { 0 }, true, false, "the present content of /etc/vmcrypt/split.conf" },
+		{ "an old one",            NULL,             { "etc/vmcrypt/split.conf", "JOB=k\n" }, true, false, "the present content of /etc/vmcrypt/split.conf" },
+		{ "no worker",             "vmcrypt-worker", { "etc/vmcrypt/split.conf", text }, true, false, "vmcrypt-worker" },
+		{ "no resize2fs",          "resize2fs",      { "etc/vmcrypt/split.conf", text }, true, false, "resize2fs" },
+		{ "nothing starts it",     "local-top",      { "etc/vmcrypt/split.conf", text }, true, false, "what starts vmcrypt-worker at boot" },
+		{ "that starts no unlocker", "local-top",    { "usr/lib/systemd/system/vmcrypt-split.service", "x" }, false, true, "what starts them at boot" },
+	};
+	/* clang-format on */
+
+	put_system(state);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *image = scratch_path(state, "boot/image"), *missing = NULL;
+		_cleanup_(freep) char *wanted = scratch_path(state, "etc/vmcrypt/split.conf");
+		int r;
+
+		(void)unlink(wanted);
+		if (rows[i].is_wanted)
+			put(state, "etc/vmcrypt/split.conf", text, 0644);
+		put_image(state, "boot/image", rows[i].without,
+			  rows[i].instead.name ? &rows[i].instead : NULL);
+		r = initramfs_verify(*state, "6.1", image, rows[i].unlocks ? &conf : NULL,
+				     &missing);
+		if (r != (rows[i].missing ? INITRAMFS_E_INCOMPLETE : 0) ||
+		    (rows[i].missing && strcmp(missing, rows[i].missing) != 0))
+			fail_msg("%s: %d %s", rows[i].name, r, missing ? missing : "");
+	}
+}
+
 static void test_find(void **state)
 {
 	/* clang-format off */
@@ -424,6 +468,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_contents, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_kernels, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_split, scratch_make, scratch_remove),
 		cmocka_unit_test(test_find),
 		cmocka_unit_test_setup_teardown(test_find_in_entries, scratch_make, scratch_remove),
 		cmocka_unit_test(test_generator),
