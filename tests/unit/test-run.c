@@ -110,6 +110,7 @@ static const struct {
 	{ "after the commit nothing is undone",                     "nnnn", 4,  -EIO,          NULL, -EIO,        "abcde", "",   false },
 	{ "a stop after the commit is passed on",                   "yyyn", 3,  JOB_E_STOPPED, NULL, JOB_E_STOPPED, "d",   "",   false },
 	{ "a key that does not answer before the commit: undone",   "nnnn", 1,  JOB_E_LATER,   NULL, -EAGAIN,     "ab",    "b",  true  },
+	{ "a boot that is waited for before the commit: nothing is undone", "nnnn", 1, JOB_E_BOOT, NULL, JOB_E_BOOT, "ab", "", false },
 	{ "up to a step",                                           "nnnn", 99, 0,             "c",  0,           "abc",   "",   false },
 	{ "up to a step that is done",                              "yyyn", 99, 0,             "b",  0,           "",      "",   false },
 };
