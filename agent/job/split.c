@@ -190,7 +190,7 @@ static int find_end(struct plan *plan, const struct volume *root, const struct t
 	conf->keeps_bytes -= conf->keeps_bytes % FINE_BYTES;
 	/* and what the root's header will want */
 	conf->filesystem_bytes = conf->keeps_bytes - ROOM_BYTES;
-	r = tail_can_shrink(root->path, conf->filesystem_bytes, "/boot");
+	r = tail_can_shrink(root->path, conf->filesystem_bytes, "/boot", true);
 	if (r == 0 && root->filesystem_bytes > conf->filesystem_bytes &&
 	    filesystem_can_shrink(root->path, root->filesystem, "/",
 				  root->filesystem_bytes - conf->filesystem_bytes, &detail) != 0)

@@ -22,7 +22,9 @@
 #include "job/split.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
+#include "volume/lower.h"
 #include "volume/tablesplit.h"
+#include "volume/tail.h"
 
 #define CONF_BEFORE    SPLIT_CONF ".before"           /* while images without it are made */
 #define TABLE_COPY     STATE_DIRECTORY "/split-table" /* as sfdisk(8) reads it */
@@ -155,6 +157,23 @@ static bool is_prepared(const struct split_conf *conf)
 	       initramfs_verify_all("", &images, NULL, &faults) == 0 && faults.n == 0;
 }
 
+/* What has been written to /boot since, the images before all, may lie where the root gives way. */
+static int lower_boot(struct job *job)
+{
+	const struct split_conf *conf = &job->plan->split->conf;
+	int r = lower_files("/boot", conf->filesystem_bytes);
+
+	if (r == 0)
+		r = bootfs_settle("/boot");
+	if (r == 0)
+		r = tail_can_shrink(conf->device, conf->filesystem_bytes, "/boot", false);
+	return r == 0 ? 0
+		      : job_fail(job, r, "boot-inside-root",
+				 "Give /boot a partition of its own (512 MiB) and try again.",
+				 "the root cannot give way for a /boot partition: %s",
+				 tail_sentence(r));
+}
+
 static int prepare(struct job *job)
 {
 	const struct split_conf *conf = &job->plan->split->conf;
@@ -167,6 +186,8 @@ static int prepare(struct job *job)
 		return job_fail(job, r, "boot-files", "Make /etc writable.",
 				SPLIT_CONF " cannot be written: %m");
 	r = step_os_regenerate(job, NULL);
+	if (r == 0)
+		r = lower_boot(job);
 	if (r == 0 && !is_prepared(conf))
 		r = job_fail(job, -ENOEXEC, "initramfs-stale",
 			     "Run update-initramfs -u -k all (or dracut -f --regenerate-all) and "

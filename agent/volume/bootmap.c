@@ -17,6 +17,7 @@ struct walk {
 	ext2_filsys fs;
 	struct bootmap map;
 	unsigned depth, inodes;
+	bool is_file; /* whose blocks are being visited */
 	int r;
 };
 
@@ -56,6 +57,8 @@ static void reach(struct walk *walk, uint64_t block)
 
 	if (end > walk->map.end_bytes)
 		walk->map.end_bytes = end;
+	if (!walk->is_file && end > walk->map.folders_end_bytes)
+		walk->map.folders_end_bytes = end;
 }
 
 /* The blocks of the tree that says where the data is are among them. */
@@ -107,8 +110,11 @@ static int add_inode(struct walk *walk, ext2_ino_t number, struct ext2_inode *in
 	reach(walk, ext2fs_inode_table_loc(walk->fs, group));
 	if (!ext2fs_inode_has_valid_blocks2(walk->fs, inode))
 		return 0;
-	return error_of(ext2fs_block_iterate3(walk->fs, number, BLOCK_FLAG_READ_ONLY, NULL,
-					      on_block, walk));
+	walk->is_file = LINUX_S_ISREG(inode->i_mode);
+	r = error_of(ext2fs_block_iterate3(walk->fs, number, BLOCK_FLAG_READ_ONLY, NULL, on_block,
+					   walk));
+	walk->is_file = false;
+	return r;
 }
 
 static int visit(struct walk *walk, ext2_ino_t number)

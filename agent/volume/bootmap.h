@@ -12,8 +12,9 @@
 #include <stdint.h>
 
 struct bootmap {
-	uint64_t digest;    /* equal when everything lies at the same places */
-	uint64_t end_bytes; /* behind the last group that an inode or a block of it lies in */
+	uint64_t digest;            /* equal when everything lies at the same places */
+	uint64_t end_bytes;         /* behind the last group or block that any of it lies in */
+	uint64_t folders_end_bytes; /* the same without the blocks of files */
 };
 
 /* Where nothing is in use, seen from the end. */

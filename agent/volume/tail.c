@@ -376,7 +376,7 @@ static uint64_t needed_bytes(const struct geometry *geometry, const struct bootm
 
 /* Return: 0, TAIL_E_NO_ROOM, TAIL_E_BOOT_MOVES, TAIL_E_UNSUPPORTED or -errno. */
 static int plan(const struct tail *tail, const uint8_t *head, uint64_t to_bytes, const char *folder,
-		struct bootmap_free *ret, struct bootmap *ret_map)
+		bool may_lower, struct bootmap_free *ret, struct bootmap *ret_map)
 {
 	struct geometry geometry;
 	uint64_t from = (to_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
@@ -397,7 +397,7 @@ static int plan(const struct tail *tail, const uint8_t *head, uint64_t to_bytes,
 		r = bootmap_read(tail->device, folder, ret_map);
 	if (r < 0)
 		return r;
-	if (ret_map->end_bytes > to_bytes)
+	if ((may_lower ? ret_map->folders_end_bytes : ret_map->end_bytes) > to_bytes)
 		return TAIL_E_BOOT_MOVES;
 	return ret->has_end && ret->length_bytes >= needed_bytes(&geometry, ret) ? 0
 										 : TAIL_E_NO_ROOM;
@@ -405,11 +405,12 @@ static int plan(const struct tail *tail, const uint8_t *head, uint64_t to_bytes,
 
 /**
  * tail_can_shrink() - as things are now, would tail_shrink() go through? Changes nothing.
- * @device: may be mounted; then the answer is an estimate
+ * @device:    may be mounted; then the answer is an estimate
+ * @may_lower: files of @folder that lie at the end do not count: lower_files() comes before
  *
  * Return: 0, TAIL_E_NO_ROOM, TAIL_E_BOOT_MOVES, TAIL_E_UNSUPPORTED or -errno.
  */
-int tail_can_shrink(const char *device, uint64_t to_bytes, const char *folder)
+int tail_can_shrink(const char *device, uint64_t to_bytes, const char *folder, bool may_lower)
 {
 	_Alignas(CHUNK_BYTES) uint8_t head[CHUNK_BYTES];
 	_cleanup_(tail_clear) struct tail tail = { 0 };
@@ -417,7 +418,7 @@ int tail_can_shrink(const char *device, uint64_t to_bytes, const char *folder)
 	struct bootmap map;
 	int r = tail_init(&tail, device, head);
 
-	return r < 0 ? r : plan(&tail, head, to_bytes, folder, &place, &map);
+	return r < 0 ? r : plan(&tail, head, to_bytes, folder, may_lower, &place, &map);
 }
 
 /* Does a merge keep off the store and the record? The tools may have put something where nothing
@@ -552,7 +553,7 @@ int tail_shrink(const char *device, uint64_t to_bytes, const char *folder, char 
 	if (r == 0 && state_of(head) != STATE_WHOLE)
 		r = TAIL_E_UNSUPPORTED;
 	if (r == 0)
-		r = plan(&tail, head, to_bytes, folder, &place, &map);
+		r = plan(&tail, head, to_bytes, folder, false, &place, &map);
 	if (r == 0)
 		r = write_record(&tail, head + UUID_AT, &place);
 	if (r != 0)

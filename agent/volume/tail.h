@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -22,7 +23,7 @@ enum {
 	TAIL_E_LOST,        /* sealed, and what was to be merged is not there: nothing was done */
 };
 
-int tail_can_shrink(const char *device, uint64_t to_bytes, const char *folder);
+int tail_can_shrink(const char *device, uint64_t to_bytes, const char *folder, bool may_lower);
 int tail_shrink(const char *device, uint64_t to_bytes, const char *folder, char **ret_detail);
 int tail_finish(const char *device);
 int tail_is_sealed(const char *device);

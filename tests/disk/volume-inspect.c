@@ -15,6 +15,7 @@
 #include "volume/filesystem.h"
 #include "volume/holders.h"
 #include "volume/inventory.h"
+#include "volume/lower.h"
 #include "volume/room.h"
 #include "volume/table.h"
 #include "volume/tail.h"
@@ -107,7 +108,18 @@ static int do_shrink_tail(struct run *run)
 
 static int do_can_shrink_tail(struct run *run)
 {
-	return tail_can_shrink(run->volume->path, strtoull(run->arguments[2], NULL, 10), "/boot");
+	return tail_can_shrink(run->volume->path, strtoull(run->arguments[2], NULL, 10), "/boot",
+			       false);
+}
+
+/* arguments: its mount point has the folder boot; bytes */
+static int do_lower(struct run *run)
+{
+	_cleanup_(freep) char *folder = NULL;
+
+	if (text_format(&folder, "%s/boot", mount_point(run)) < 0)
+		return -ENOMEM;
+	return lower_files(folder, strtoull(run->arguments[2], NULL, 10));
 }
 
 static int do_finish_tail(struct run *run)
@@ -201,6 +213,7 @@ static const struct {
 	{ "can-shrink-tail", 2, do_can_shrink_tail },
 	{ "shrink-tail", 2, do_shrink_tail },
 	{ "finish-tail", 1, do_finish_tail },
+	{ "lower",      2, do_lower },
 	{ "grow",       1, do_grow },
 	{ "format",     4, do_format },
 	{ "unmount",    1, do_unmount },
