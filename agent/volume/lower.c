@@ -20,7 +20,8 @@
 
 #define DEPTH        16
 #define EXTENTS      64 /* asked for at once */
-#define TRIES        64 /* an initramfs of 10 MiB, and all of the end is held */
+#define TRIES        64 /* then all of the end is held, and as much again */
+#define HELD_BYTES   (16 * 1024 * 1024)
 #define COPY_WAIT_S  600
 #define ASIDE_SUFFIX ".vmcrypt-lower"
 
@@ -84,6 +85,9 @@ static int reserve(const char *path, off_t size_bytes)
 			break;
 		r = reaches(fd);
 		if (r > 0) {
+			/* best effort: a small file's neighbour would be the next that is offered
+			 */
+			(void)posix_fallocate(fd, 0, size_bytes + HELD_BYTES);
 			(void)unlink(path);
 			r = -ENOSPC;
 		}
