@@ -4,7 +4,6 @@
 import os_story
 
 LIMIT = os_story.LIMIT
-ONLY_BY_NAME = True
 STAGE = "os-encrypted"
 
 
