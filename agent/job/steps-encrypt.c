@@ -13,6 +13,7 @@
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
+#include "volume/tablesplit.h"
 
 /** step_staging_path() - where a header is built: never on the volume itself */
 int step_staging_path(const struct job *job, char **ret)
@@ -115,6 +116,9 @@ int step_finish_room(struct job *job)
 	_cleanup_(freep) char *detail = NULL, *changes = NULL;
 	int r;
 
+	/* nor is a partition there whose table was cut while it grew */
+	if (table_mend_missing(job->device) == 1)
+		(void)job_settle();
 	if (job->is_restoring) {
 		r = job_look(job);
 		if (r == 0)

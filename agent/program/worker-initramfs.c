@@ -17,6 +17,7 @@
 #include "job/split.h"
 #include "program/worker.h"
 #include "volume/filesystem.h"
+#include "volume/tablesplit.h"
 
 #define MARKERS           BOOT_DIRECTORY "/next-boot"
 #define BOOT_ID           "/proc/sys/kernel/random/boot_id"
@@ -24,6 +25,7 @@
 #define NOTE_MAX_BYTES    (64 * 1024) /* a few sentences a volume */
 #define KEY_WAIT_S        90 /* network, identity and vault together; then the boot goes on as it was */
 #define DEVICE_WAIT_S     30
+#define MEND_WAIT_S       10 /* a disk that is there shows its partitions at once */
 #define BACKOFF_MAX_S     10
 #define POLL_MS           100
 
@@ -175,6 +177,20 @@ static int mount_boot(const struct initramfs_conf *conf, unsigned wait_s, const 
 	return r < 0 ? r : filesystem_mount_one(device, "/boot", conf->boot_type, options);
 }
 
+/* The root's partition was being made larger when the power failed. */
+static void mend_table(const struct initramfs_conf *conf)
+{
+	time_t until = now_s() + MEND_WAIT_S;
+
+	/* others may come later: what LVM makes, say */
+	if (!conf->device || strncmp(conf->device, TABLE_LINKS, strlen(TABLE_LINKS)) != 0)
+		return;
+	while (access(conf->device, F_OK) < 0 && now_s() < until)
+		(void)poll(NULL, 0, POLL_MS);
+	if (table_mend_missing(conf->device) == 1)
+		(void)job_settle();
+}
+
 static bool has_markers(void)
 {
 	_cleanup_(closedirp) DIR *folder = opendir(MARKERS);
@@ -307,6 +323,7 @@ int worker_initramfs(void)
 		return EXIT_SUCCESS;
 	}
 	(void)job_settle();
+	mend_table(&conf);
 	r = open_boot(&conf);
 	if (r != 0)
 		log_warning("/boot cannot be mounted (%s): an encryption that waits for this "

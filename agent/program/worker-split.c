@@ -112,23 +112,6 @@ static int write_table(const char *disk, const struct split_conf *conf, char **r
 	return r < 0 ? r : -ENOSPC;
 }
 
-/* The table was being written when the power failed: which disk it was, its second copy tells. */
-static int mend_table(const struct split_conf *conf)
-{
-	_cleanup_(inventory_freep) struct inventory *inventory = NULL;
-	const char *uuid = strrchr(conf->device, '/') + 1;
-	int r = inventory_read(&inventory);
-
-	for (size_t i = 0; r == 0 && i < inventory->n; i++) {
-		const struct volume *disk = &inventory->volumes[i];
-
-		if (disk->kind == VOLUME_KIND_DISK && disk->n_children == 0 &&
-		    table_mend(disk->path, (unsigned)conf->number, uuid) == 0)
-			return job_settle();
-	}
-	return r < 0 ? r : -ENODEV;
-}
-
 static int split(const struct split_conf *conf, char **ret_what)
 {
 	_cleanup_(inventory_freep) struct inventory *inventory = NULL;
@@ -138,8 +121,8 @@ static int split(const struct split_conf *conf, char **ret_what)
 	int r;
 
 	r = wait_for(conf->device);
-	if (r == -ENODEV)
-		r = mend_table(conf);
+	if (r == -ENODEV && table_mend_missing(conf->device) == 1)
+		r = job_settle();
 	if (r < 0)
 		return r;
 	r = tail_finish(conf->device);

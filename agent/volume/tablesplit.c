@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "volume/blkpg.h"
+#include "volume/inventory.h"
 
 #define GPT_TYPE                                                                                   \
 	"bc13c2ff-59e6-4262-a352-b275fd6f7172" /* Linux extended boot: the Discoverable Partitions \
@@ -203,10 +204,26 @@ int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsi
 	return r == 0 ? find(context, start_bytes, size_bytes, ret_number) : r;
 }
 
+/* Is a partition with this PARTUUID in the table? */
+static bool has_uuid(struct fdisk_context *context, const char *uuid)
+{
+	for (size_t i = 0; i < fdisk_get_npartitions(context); i++) {
+		_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
+		const char *found;
+
+		if (!fdisk_is_partition_used(context, i) ||
+		    fdisk_get_partition(context, i, &partition) < 0)
+			continue;
+		found = fdisk_partition_get_uuid(partition);
+		if (found && strcasecmp(found, uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
 /**
  * table_mend() - a GPT whose first copy was being written when the power failed
- * @number: of a partition that it must have
- * @uuid:   its PARTUUID
+ * @uuid: PARTUUID of a partition that it must have
  *
  * The list and the header with its checksum are two writes, and without the kernel's parameter
  * "gpt" it asks no second copy: a disk without partitions. libfdisk does ask; both are written
@@ -215,11 +232,9 @@ int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsi
  * Return: 0, TABLE_E_NO_GAP (it has no such partition: another disk), TABLE_E_UNSUPPORTED or
  * -errno.
  */
-int table_mend(const char *disk, unsigned number, const char *uuid)
+int table_mend(const char *disk, const char *uuid)
 {
 	_cleanup_(contextp) struct fdisk_context *context = NULL;
-	_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
-	const char *found;
 	struct stat status;
 	int fd, r;
 
@@ -231,10 +246,7 @@ int table_mend(const char *disk, unsigned number, const char *uuid)
 	fd = fdisk_get_devfd(context);
 	if (flock(fd, LOCK_EX) < 0 || fstat(fd, &status) < 0)
 		return -errno;
-	if (number == 0 || fdisk_get_partition(context, number - 1, &partition) < 0)
-		return TABLE_E_NO_GAP;
-	found = fdisk_partition_get_uuid(partition);
-	if (!found || strcasecmp(found, uuid) != 0)
+	if (!has_uuid(context, uuid))
 		return TABLE_E_NO_GAP;
 	r = fdisk_write_disklabel(context);
 	if (r < 0)
@@ -243,6 +255,34 @@ int table_mend(const char *disk, unsigned number, const char *uuid)
 		return -errno;
 	log_debug("Disk %s: its table is whole again.", disk);
 	return !S_ISBLK(status.st_mode) || ioctl(fd, BLKRRPART) == 0 ? 0 : -errno;
+}
+
+/**
+ * table_mend_missing() - a partition that is not there, perhaps for such a table
+ * @link: below TABLE_LINKS; any other is passed over
+ *
+ * To be called when it should be there by now. Of disks without partitions, that which knows it by
+ * its second copy is mended.
+ *
+ * Return: 1 (mended: udev makes the link), 0 (it is there, or no disk knows it) or -errno.
+ */
+int table_mend_missing(const char *link)
+{
+	static const char folder[] = TABLE_LINKS;
+	_cleanup_(inventory_freep) struct inventory *inventory = NULL;
+	int r;
+
+	if (strncmp(link, folder, strlen(folder)) != 0 || access(link, F_OK) == 0)
+		return 0;
+	r = inventory_read(&inventory);
+	for (size_t i = 0; r == 0 && i < inventory->n; i++) {
+		const struct volume *disk = &inventory->volumes[i];
+
+		if (disk->kind == VOLUME_KIND_DISK && disk->n_children == 0 &&
+		    table_mend(disk->path, link + strlen(folder)) == 0)
+			return 1;
+	}
+	return r;
 }
 
 static int shorten(struct fdisk_context *context, const struct table_split *split)

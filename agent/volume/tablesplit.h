@@ -12,6 +12,8 @@
 
 #include "volume/table.h"
 
+#define TABLE_LINKS "/dev/disk/by-partuuid/"
+
 /* All in bytes from the beginning of the disk, of whole sectors. */
 struct table_split {
 	unsigned number;                  /* of the partition that may become shorter */
@@ -29,5 +31,6 @@ int table_place(const char *disk, unsigned number, struct table_place *ret);
 int table_can_add(const char *disk);
 int table_find_free(const char *disk, uint64_t size_bytes, uint64_t *ret_start_bytes);
 int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsigned *ret_number);
-int table_mend(const char *disk, unsigned number, const char *uuid);
+int table_mend(const char *disk, const char *uuid);
+int table_mend_missing(const char *link);
 int table_split(const char *disk, const struct table_split *split);

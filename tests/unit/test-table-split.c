@@ -129,8 +129,8 @@ static void test_mend(void **state)
 	assert_int_equal(table_split(disk, &split), 0);
 	assert_int_equal(pwrite(fd, header, sizeof(header), 512), sizeof(header));
 	assert_int_equal(close(fd), 0);
-	assert_int_equal(table_mend(disk, 1, NEW), TABLE_E_NO_GAP);
-	assert_int_equal(table_mend(disk, 1, THEIRS), 0);
+	assert_int_equal(table_mend(disk, "00000000-0000-4000-8000-000000000000"), TABLE_E_NO_GAP);
+	assert_int_equal(table_mend(disk, THEIRS), 0);
 	fd = open(disk, O_RDONLY | O_CLOEXEC);
 	/* the first copy says of the list what the second does */
 	assert_int_equal(pread(fd, header, sizeof(header), 512), sizeof(header));
