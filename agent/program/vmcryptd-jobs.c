@@ -86,7 +86,8 @@ static void entry_set_report(struct job_entry *entry, struct json_object *report
 		log_notice("Job %s: %s.", entry->id, entry_state(entry));
 	entry->jobs->changed(entry, entry->jobs->userdata);
 	if (job_entry_is_prepared(entry) && json_get_bool(entry->report, "restart", false) &&
-	    store_job_take_reboot(entry->id)) {
+	    store_job_take_reboot(entry->id,
+				  daemon_report_has(entry->report, "boot-split-waits"))) {
 		int r = units_reboot(entry->jobs->units);
 
 		if (r < 0)
@@ -368,6 +369,7 @@ static int load_one(struct jobs *jobs, const char *id)
 	if (r < 0)
 		return r;
 	entry->is_paused = r > 0;
+	store_job_arm_reboot(id);
 	r = daemon_report_blank(id, entry->request, &entry->report);
 	if (r < 0)
 		return r;

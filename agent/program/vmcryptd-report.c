@@ -57,3 +57,17 @@ int daemon_report_override(struct json_object *last, enum job_state state, const
 	*ret = steal(report);
 	return 0;
 }
+
+/** daemon_report_has() - is there a fault with this code? */
+bool daemon_report_has(struct json_object *report, const char *code)
+{
+	struct json_object *faults = json_get_array(report, "faults");
+
+	for (size_t i = 0; faults && i < json_object_array_length(faults); i++) {
+		const char *found = json_get_string(json_object_array_get_idx(faults, i), "code");
+
+		if (found && strcmp(found, code) == 0)
+			return true;
+	}
+	return false;
+}

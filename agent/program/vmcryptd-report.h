@@ -12,3 +12,4 @@
 int daemon_report_blank(const char *id, const struct request *request, struct json_object **ret);
 int daemon_report_override(struct json_object *last, enum job_state state, const char *code,
 			   const char *remedy, const char *what, struct json_object **ret);
+bool daemon_report_has(struct json_object *report, const char *code);

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "job/report.h"
 
 #define ID_LETTERS 21 /* 20261122T042233Z-3fa9 */
@@ -290,12 +291,33 @@ int store_job_keep_reboot(const char *id)
 	return r < 0 ? r : file_write_volatile(path, "", 0, 0600);
 }
 
-/** store_job_take_reboot() - was that asked for? The answer is yes once. */
-bool store_job_take_reboot(const char *id)
+/**
+ * store_job_take_reboot() - was that asked for? The answer is yes once.
+ * @is_first: the boot only makes way for another one, which was asked for too
+ */
+bool store_job_take_reboot(const char *id, bool is_first)
 {
-	_cleanup_(freep) char *path = NULL;
+	_cleanup_(freep) char *path = NULL, *next = NULL, *used = NULL;
 
-	return text_format(&path, STORE_RUN_DIRECTORY "/%s/reboot", id) == 0 && unlink(path) == 0;
+	if (text_format(&path, STORE_RUN_DIRECTORY "/%s/reboot", id) < 0 ||
+	    text_format(&next, STORE_JOBS_DIRECTORY "/%s/reboot-next", id) < 0 ||
+	    text_format(&used, STORE_JOBS_DIRECTORY "/%s/reboot-used", id) < 0 || unlink(path) < 0)
+		return false;
+	if (is_first && access(used, F_OK) < 0 && file_write_atomic(next, "", 0, 0600) < 0)
+		log_warning("Job %s: the second reboot has to be made by hand.", id);
+	return true;
+}
+
+/** store_job_arm_reboot() - what is left of store_job_take_reboot(), after its boot */
+void store_job_arm_reboot(const char *id)
+{
+	_cleanup_(freep) char *next = NULL, *used = NULL;
+
+	/* first it is used up: whatever happens then, nothing reboots again and again */
+	if (text_format(&next, STORE_JOBS_DIRECTORY "/%s/reboot-next", id) == 0 &&
+	    text_format(&used, STORE_JOBS_DIRECTORY "/%s/reboot-used", id) == 0 &&
+	    rename(next, used) == 0 && file_sync_parent(used) == 0)
+		(void)store_job_keep_reboot(id);
 }
 
 /** store_job_set_paused() - the marker that keeps a job from being started. Return: 0 or -errno. */
@@ -323,14 +345,15 @@ int store_job_is_paused(const char *id)
 /**
  * store_job_remove() - forget a job that has ended
  *
- * A folder with anything but the four files in it stays whole: who knows what was kept there.
+ * A folder with anything but these files in it stays whole: who knows what was kept there.
  *
  * Return: 0, -ENOTEMPTY or -errno.
  */
 int store_job_remove(const char *id)
 {
 	/* the request last: without it the job would count as damaged */
-	static const char *const files[] = { "journal.json", "paused", "report.json",
+	static const char *const files[] = { "cancelled",   "journal.json", "paused",
+					     "report.json", "reboot-next",  "reboot-used",
 					     "request.json" };
 	_cleanup_(freep) char *path = NULL, *run = NULL;
 	_cleanup_(closedirp) DIR *directory = NULL;
@@ -359,7 +382,7 @@ int store_job_remove(const char *id)
 	if (rmdir(path) < 0)
 		return -errno;
 	(void)store_job_forget_run(id);
-	(void)store_job_take_reboot(id);
+	(void)store_job_take_reboot(id, false);
 	(void)rmdir(run);
 	return 0;
 }

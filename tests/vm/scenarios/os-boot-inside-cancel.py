@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""/boot in the root, and a job that only waits to make a partition for it is taken back: everything is as it was."""
+"""/boot in the root: what only waits to make a partition for it is taken back; asked again with --reboot, it goes all the way."""
 
 import os_story
 import story
 
-LIMIT = os_story.LIMIT
+LIMIT = 2 * os_story.LIMIT
 ONLY_BY_NAME = True
 FILES = "/etc/fstab /etc/crypttab /etc/default/grub /boot/grub/grub.cfg"
 
@@ -30,4 +30,14 @@ def run(rig):
     vm.reboot()
     assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda1"
     assert vm.run("[ -e /dev/ubda2 ] || echo none").strip() == "none"
+    vm.verify("/srv")
+
+    vm.spawn("vmcryptctl enable --volume-type OS --reboot --disk-encryption-keyvault " + story.VAULT)
+    for _ in range(2):
+        vm.wait_off(os_story.PREPARED_S)
+        vm.boot()
+    assert vm.run("findmnt -n -o SOURCE /").strip() == f"/dev/mapper/{os_story.root_mapping()}"
+    story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
+    story.wait_jobs(vm)
+    os_story.assert_root_encrypted(vm)
     vm.verify("/srv")
