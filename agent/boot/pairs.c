@@ -2,6 +2,7 @@
 #include "boot/pairs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define UUID_MAX_BYTES 36  /* vfat's has 9, ntfs' 16 */
@@ -11,6 +12,18 @@
 #define DIGITS  "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define VALUES  DIGITS LETTERS "/._-" /* sh takes each of them for itself */
+
+/* The text is not terminated, so no function for strings gets to see it. */
+static char *duplicate(const char *at, size_t size)
+{
+	char *copy = malloc(size + 1);
+
+	if (copy) {
+		memcpy(copy, at, size);
+		copy[size] = '\0';
+	}
+	return copy;
+}
 
 /**
  * pairs_next() - take the next KEY=VALUE
@@ -38,8 +51,8 @@ int pairs_next(const char **at, const char *end, char **ret_name, char **ret_val
 		equals = memchr(line, '=', size);
 		if (!equals || size > PAIRS_MAX_BYTES)
 			return -EBADMSG;
-		*ret_name = strndup(line, (size_t)(equals - line));
-		*ret_value = strndup(equals + 1, (size_t)(line + size - equals - 1));
+		*ret_name = duplicate(line, (size_t)(equals - line));
+		*ret_value = duplicate(equals + 1, (size_t)(line + size - equals - 1));
 		return *ret_name && *ret_value ? 1 : -ENOMEM;
 	}
 	return 0;
