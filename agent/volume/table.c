@@ -2,7 +2,6 @@
 #include "volume/table.h"
 
 #include <errno.h>
-#include <libfdisk/libfdisk.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "volume/blkpg.h"
+#include "volume/tabledisk.h"
 
 #define GPT_ENTRY_BYTES 128           /* UEFI specification, 5.3.2; larger ones are not in use */
 #define MBR_LAST_SECTOR UINT32_MAX    /* 32 bits for start and for length */
@@ -25,49 +25,10 @@ struct span {
 	unsigned long sector_bytes;
 };
 
-static void contextp(struct fdisk_context **context)
-{
-	if (*context)
-		fdisk_unref_context(*context);
-}
-
 static void scriptp(struct fdisk_script **script)
 {
 	if (*script)
 		fdisk_unref_script(*script);
-}
-
-static void tablep(struct fdisk_table **table)
-{
-	if (*table)
-		fdisk_unref_table(*table);
-}
-
-static void partitionp(struct fdisk_partition **partition)
-{
-	if (*partition)
-		fdisk_unref_partition(*partition);
-}
-
-static void iteratorp(struct fdisk_iter **iterator)
-{
-	if (*iterator)
-		fdisk_free_iter(*iterator);
-}
-
-static int open_disk(const char *disk, int is_read_only, struct fdisk_context **ret)
-{
-	_cleanup_(contextp) struct fdisk_context *context = fdisk_new_context();
-	int r;
-
-	if (!context)
-		return -ENOMEM;
-	(void)fdisk_disable_dialogs(context, 1);
-	r = fdisk_assign_device(context, disk, is_read_only);
-	if (r < 0)
-		return r;
-	*ret = steal(context);
-	return 0;
 }
 
 /**
@@ -78,14 +39,14 @@ static int open_disk(const char *disk, int is_read_only, struct fdisk_context **
  */
 int table_dump(const char *disk, char **ret_text)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
 	_cleanup_(scriptp) struct fdisk_script *script = NULL;
 	_cleanup_(freep) char *text = NULL;
 	FILE *stream;
 	size_t size_bytes;
 	int r;
 
-	r = open_disk(disk, 1, &context);
+	r = tabledisk_open(disk, 1, &context);
 	if (r < 0)
 		return r;
 	if (!fdisk_has_label(context))
@@ -130,8 +91,9 @@ static uint64_t last_sector(struct fdisk_context *context)
 
 static int find_limit(struct fdisk_context *context, struct span *span)
 {
-	_cleanup_(tablep) struct fdisk_table *table = NULL;
-	_cleanup_(iteratorp) struct fdisk_iter *iterator = fdisk_new_iter(FDISK_ITER_FORWARD);
+	_cleanup_(tabledisk_tablep) struct fdisk_table *table = NULL;
+	_cleanup_(tabledisk_iteratorp) struct fdisk_iter *iterator =
+		fdisk_new_iter(FDISK_ITER_FORWARD);
 	struct fdisk_partition *other;
 	int r;
 
@@ -158,7 +120,7 @@ static int find_limit(struct fdisk_context *context, struct span *span)
 
 static int find_span(struct fdisk_context *context, unsigned number, struct span *ret)
 {
-	_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *partition = NULL;
 	int r;
 
 	if (!fdisk_is_label(context, GPT) && !fdisk_is_label(context, DOS))
@@ -188,11 +150,11 @@ static int find_span(struct fdisk_context *context, unsigned number, struct span
  */
 int table_gap(const char *disk, unsigned number, uint64_t *ret_bytes)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
 	struct span span;
 	int r;
 
-	r = open_disk(disk, 1, &context);
+	r = tabledisk_open(disk, 1, &context);
 	if (r == 0)
 		r = find_span(context, number, &span);
 	if (r != 0)
@@ -233,13 +195,13 @@ static uint64_t choose_sectors(const struct span *span, uint64_t by_bytes)
  */
 int table_grow(const char *disk, unsigned number, uint64_t by_bytes)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
-	_cleanup_(partitionp) struct fdisk_partition *change = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *change = NULL;
 	struct span span;
 	uint64_t sectors;
 	int fd, r;
 
-	r = open_disk(disk, 0, &context);
+	r = tabledisk_open(disk, 0, &context);
 	if (r < 0)
 		return r;
 	fd = fdisk_get_devfd(context);

@@ -2,7 +2,6 @@
 #include "volume/tablesplit.h"
 
 #include <errno.h>
-#include <libfdisk/libfdisk.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "base/log.h"
 #include "volume/blkpg.h"
 #include "volume/inventory.h"
+#include "volume/tabledisk.h"
 
 #define GPT_TYPE                                                                                   \
 	"bc13c2ff-59e6-4262-a352-b275fd6f7172" /* Linux extended boot: the Discoverable Partitions \
@@ -26,45 +26,18 @@
 #define GRAIN_BYTES (1024 * 1024) /* where partitions begin by custom */
 #define NAME        "boot"
 
-static void contextp(struct fdisk_context **context)
-{
-	if (*context)
-		fdisk_unref_context(*context);
-}
-
-static void tablep(struct fdisk_table **table)
-{
-	if (*table)
-		fdisk_unref_table(*table);
-}
-
-static void partitionp(struct fdisk_partition **partition)
-{
-	if (*partition)
-		fdisk_unref_partition(*partition);
-}
-
-static void iteratorp(struct fdisk_iter **iterator)
-{
-	if (*iterator)
-		fdisk_free_iter(*iterator);
-}
-
 static void parttypep(struct fdisk_parttype **type)
 {
 	if (*type)
 		fdisk_unref_parttype(*type);
 }
 
+/* A disk with a table that a partition can be added to. */
 static int open_disk(const char *disk, int is_read_only, struct fdisk_context **ret)
 {
-	_cleanup_(contextp) struct fdisk_context *context = fdisk_new_context();
-	int r;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
+	int r = tabledisk_open(disk, is_read_only, &context);
 
-	if (!context)
-		return -ENOMEM;
-	(void)fdisk_disable_dialogs(context, 1);
-	r = fdisk_assign_device(context, disk, is_read_only);
 	if (r < 0)
 		return r;
 	if (!fdisk_is_label(context, GPT) && !fdisk_is_label(context, DOS))
@@ -80,8 +53,8 @@ static int open_disk(const char *disk, int is_read_only, struct fdisk_context **
  */
 int table_place(const char *disk, unsigned number, struct table_place *ret)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
-	_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *partition = NULL;
 	uint64_t sector_bytes, gap_bytes = 0;
 	int r;
 
@@ -111,8 +84,8 @@ int table_place(const char *disk, unsigned number, struct table_place *ret)
  */
 int table_can_add(const char *disk)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
-	_cleanup_(tablep) struct fdisk_table *table = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_tablep) struct fdisk_table *table = NULL;
 	size_t most;
 	int r;
 
@@ -133,9 +106,10 @@ int table_can_add(const char *disk)
  */
 int table_find_free(const char *disk, uint64_t size_bytes, uint64_t *ret_start_bytes)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
-	_cleanup_(tablep) struct fdisk_table *table = NULL;
-	_cleanup_(iteratorp) struct fdisk_iter *iterator = fdisk_new_iter(FDISK_ITER_BACKWARD);
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_tablep) struct fdisk_table *table = NULL;
+	_cleanup_(tabledisk_iteratorp) struct fdisk_iter *iterator =
+		fdisk_new_iter(FDISK_ITER_BACKWARD);
 	struct fdisk_partition *gap;
 	uint64_t sector_bytes;
 	int r;
@@ -169,8 +143,9 @@ int table_find_free(const char *disk, uint64_t size_bytes, uint64_t *ret_start_b
 static int find(struct fdisk_context *context, uint64_t start_bytes, uint64_t size_bytes,
 		unsigned *ret_number)
 {
-	_cleanup_(tablep) struct fdisk_table *table = NULL;
-	_cleanup_(iteratorp) struct fdisk_iter *iterator = fdisk_new_iter(FDISK_ITER_FORWARD);
+	_cleanup_(tabledisk_tablep) struct fdisk_table *table = NULL;
+	_cleanup_(tabledisk_iteratorp) struct fdisk_iter *iterator =
+		fdisk_new_iter(FDISK_ITER_FORWARD);
 	uint64_t sector_bytes = fdisk_get_sector_size(context);
 	struct fdisk_partition *partition;
 	int r;
@@ -198,7 +173,7 @@ static int find(struct fdisk_context *context, uint64_t start_bytes, uint64_t si
  */
 int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsigned *ret_number)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
 	int r = open_disk(disk, 1, &context);
 
 	return r == 0 ? find(context, start_bytes, size_bytes, ret_number) : r;
@@ -208,7 +183,7 @@ int table_find(const char *disk, uint64_t start_bytes, uint64_t size_bytes, unsi
 static bool has_uuid(struct fdisk_context *context, const char *uuid)
 {
 	for (size_t i = 0; i < fdisk_get_npartitions(context); i++) {
-		_cleanup_(partitionp) struct fdisk_partition *partition = NULL;
+		_cleanup_(tabledisk_partitionp) struct fdisk_partition *partition = NULL;
 		const char *found;
 
 		if (!fdisk_is_partition_used(context, i) ||
@@ -234,7 +209,7 @@ static bool has_uuid(struct fdisk_context *context, const char *uuid)
  */
 int table_mend(const char *disk, const char *uuid)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
 	struct stat status;
 	int fd, r;
 
@@ -287,7 +262,8 @@ int table_mend_missing(const char *link)
 
 static int shorten(struct fdisk_context *context, const struct table_split *split)
 {
-	_cleanup_(partitionp) struct fdisk_partition *now = NULL, *change = fdisk_new_partition();
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *now = NULL,
+							       *change = fdisk_new_partition();
 	uint64_t sectors = split->keeps_bytes / fdisk_get_sector_size(context);
 	int r;
 
@@ -305,7 +281,7 @@ static int shorten(struct fdisk_context *context, const struct table_split *spli
 
 static int add(struct fdisk_context *context, const struct table_split *split, unsigned *ret_number)
 {
-	_cleanup_(partitionp) struct fdisk_partition *new = fdisk_new_partition();
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *new = fdisk_new_partition();
 	_cleanup_(parttypep) struct fdisk_parttype *type = NULL;
 	const struct fdisk_label *label = fdisk_get_label(context, NULL);
 	bool is_gpt = fdisk_is_label(context, GPT);
@@ -343,7 +319,7 @@ static int add(struct fdisk_context *context, const struct table_split *split, u
 /* What the table says, to the kernel; the new one may have been found by it already. */
 static int tell(struct fdisk_context *context, const struct table_split *split, unsigned new_number)
 {
-	_cleanup_(partitionp) struct fdisk_partition *now = NULL;
+	_cleanup_(tabledisk_partitionp) struct fdisk_partition *now = NULL;
 	uint64_t sector_bytes = fdisk_get_sector_size(context);
 	int fd = fdisk_get_devfd(context), r;
 	struct stat disk;
@@ -371,7 +347,7 @@ static int tell(struct fdisk_context *context, const struct table_split *split, 
  */
 int table_split(const char *disk, const struct table_split *split)
 {
-	_cleanup_(contextp) struct fdisk_context *context = NULL;
+	_cleanup_(tabledisk_contextp) struct fdisk_context *context = NULL;
 	unsigned number;
 	int fd, r;
 
