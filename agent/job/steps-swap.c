@@ -5,9 +5,10 @@
  * space whose name in crypttab can mean no other device is taken: what that names is overwritten at
  * every boot. It is no part of the promise that a job makes: what cannot be done is a warning.
  *
- * The order lets a power cut find a machine that boots with its swap: out of use, overwritten but
- * for the header, fstab and crypttab, in use again. On the way back: out of use, a new header with
- * the UUID that it had, fstab and crypttab, in use again.
+ * The order lets a power cut find swap space that still says what it is, so that the job ends what
+ * it began: out of use, overwritten but for the header, fstab, crypttab (from then on a boot
+ * overwrites the header), in use again. On the way back: out of use, a new header with the UUID
+ * that it had, fstab, crypttab, in use again.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -127,6 +128,19 @@ static struct fstab_device device_of(const struct volume *volume, const char *uu
 	};
 }
 
+/* Was it cut off between fstab and crypttab? Its line names the mapping that is not there yet. */
+static bool has_begun(const struct volume *volume)
+{
+	_cleanup_(fstab_entries_clear) struct fstab_entries found = { 0 };
+	_cleanup_(freep) char *name = NULL;
+	struct fstab_device device;
+
+	if (!volume->uuid || name_of(volume->uuid, &name) < 0)
+		return false;
+	device = device_of(NULL, NULL, name);
+	return fstab_find(FSTAB_PATH, &device, &found) == 0 && found.n > 0;
+}
+
 /**
  * step_swap_excuse() - why swap space cannot get a random key with the root
  *
@@ -136,7 +150,7 @@ const char *step_swap_excuse(const struct volume *volume)
 {
 	_cleanup_(freep) char *device = NULL, *name = NULL;
 
-	if (!volume->has_fstab_entry)
+	if (!volume->has_fstab_entry && !has_begun(volume))
 		return "is not in fstab";
 	if (!volume->uuid || name_of(volume->uuid, &name) < 0)
 		return "has no UUID";
@@ -152,7 +166,7 @@ const char *step_swap_excuse(const struct volume *volume)
 bool step_is_swap(const struct inventory *inventory, const struct volume *volume)
 {
 	return volume->role == VOLUME_ROLE_SWAP && volume->kind != VOLUME_KIND_OTHER &&
-	       (volume->is_swap_active || volume->has_fstab_entry) &&
+	       (volume->is_swap_active || volume->has_fstab_entry || has_begun(volume)) &&
 	       !role_is_above_crypt(inventory, volume);
 }
 
@@ -175,9 +189,9 @@ static int change_files(const struct volume *volume, const char *name)
 		r = text_format(&spec, "/dev/mapper/%s", name);
 	entry.device = source;
 	if (r == 0)
-		r = crypttab_add(CRYPTTAB_PATH, &entry);
-	if (r == 0)
 		r = fstab_encrypt(FSTAB_PATH, &device, spec, &none);
+	if (r == 0)
+		r = crypttab_add(CRYPTTAB_PATH, &entry);
 	return r > 0 ? -EBADMSG : r;
 }
 

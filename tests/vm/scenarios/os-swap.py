@@ -9,15 +9,20 @@ ONLY_BY_NAME = True
 
 UUID = "3f0c9a51-7c1e-4d5b-8a1f-5b7d0e9c2a44"
 NAME = "cryptswap_" + UUID.replace("-", "")
+# another one was cut off when only fstab was written
+HALF_UUID = "8d1c6f10-20e5-4b86-9c3c-0d4f5a9be7d1"
+HALF_NAME = "cryptswap_" + HALF_UUID.replace("-", "")
 SECRET = "nobody shall read what was swapped out"
 MAKE = f"""set -e
-echo 'type=swap' | sfdisk -q --label gpt {{disk}}
+printf 'size=64MiB, type=swap\\ntype=swap\\n' | sfdisk -q --label gpt {{disk}}
 udevadm settle
 printf '{SECRET}' | dd of={{disk}}1 bs=1M seek=40 conv=notrunc status=none
 mkswap -q -U {UUID} -L pages {{disk}}1
 echo 'LABEL=pages none swap sw,pri=3 0 0' >> /etc/fstab
+mkswap -q -U {HALF_UUID} {{disk}}2
+echo '/dev/mapper/{HALF_NAME} none swap sw,nofail 0 0' >> /etc/fstab
 cp /etc/fstab /root/fstab.before
-sync; systemctl daemon-reload; swapon -a
+sync; systemctl daemon-reload; swapon LABEL=pages
 """
 
 
@@ -26,10 +31,11 @@ def swaps(vm):
 
 
 def assert_random_key(vm, disk):
-    names = vm.run(f"readlink -f /dev/mapper/{NAME}").split()
-    assert swaps(vm) == names, swaps(vm)
-    assert vm.run(f"dmsetup table {NAME}").split()[2:4] == ["crypt", "aes-xts-plain64"]
-    assert vm.run(f"lsblk -n -o TYPE {disk}1").split() == ["part", "crypt"]
+    names = vm.run(f"readlink -f /dev/mapper/{NAME} /dev/mapper/{HALF_NAME}").split()
+    assert sorted(swaps(vm)) == sorted(names), swaps(vm)
+    for number, name in enumerate((NAME, HALF_NAME), 1):
+        assert vm.run(f"dmsetup table {name}").split()[2:4] == ["crypt", "aes-xts-plain64"]
+        assert vm.run(f"lsblk -n -o TYPE {disk}{number}").split() == ["part", "crypt"]
 
 
 def run(rig):
@@ -55,6 +61,7 @@ def run(rig):
     story.wait_jobs(vm, timeout=300)
     assert swaps(vm) == [f"{disk}1"], swaps(vm)
     assert vm.run(f"blkid -o value -s UUID -s LABEL {disk}1").split() == ["pages", UUID]
+    assert vm.run(f"blkid -o value -s UUID {disk}2").split() == [HALF_UUID]
     vm.run("cmp /etc/fstab /root/fstab.before")
     assert vm.run("grep -c swap /etc/crypttab || true").strip() in ("", "0")
     vm.verify("/srv")
