@@ -58,8 +58,9 @@ static void leave_note(const struct split_conf *conf, const char *what)
 		log_warning("No note can be left for the running system.");
 }
 
-/* The filesystem is neither old nor new: a check would destroy it, and nothing can mount it. */
-static void finish_sealed(const char *device, int r)
+/* The filesystem is neither old nor new: a check would destroy it, and nothing can mount it.
+ * Return: as tail_finish(), or @r when it is not sealed. */
+static int finish_sealed(const char *device, int r)
 {
 	while (r != 0 && tail_is_sealed(device) == 1) {
 		log_error(
@@ -70,6 +71,7 @@ static void finish_sealed(const char *device, int r)
 		(void)poll(NULL, 0, SEALED_WAIT_S * 1000);
 		r = tail_finish(device);
 	}
+	return r;
 }
 
 /* Return: 0, a condition of tail.h, or -errno; *ret_what is set when there is more to say. */
@@ -88,7 +90,7 @@ static int give_way(const struct split_conf *conf, char **ret_what)
 	if (conf->filesystem_bytes > 0) {
 		log_notice("Volume %s: gives way for a /boot partition.", conf->root_uuid);
 		r = tail_shrink(conf->device, conf->filesystem_bytes, "/boot", ret_what);
-		finish_sealed(conf->device, r);
+		r = finish_sealed(conf->device, r);
 	}
 	if (r == 0)
 		r = geometry_read(conf->device, type, &geometry);
@@ -100,7 +102,9 @@ static int give_way(const struct split_conf *conf, char **ret_what)
 static int write_table(const char *disk, const struct split_conf *conf, char **ret_what)
 {
 	const struct table_split split = { .number = (unsigned)conf->number,
-					   .keeps_bytes = conf->keeps_bytes,
+					   .keeps_bytes = conf->filesystem_bytes > 0
+								  ? conf->keeps_bytes
+								  : 0,
 					   .start_bytes = conf->start_bytes,
 					   .size_bytes = conf->size_bytes,
 					   .uuid = conf->partition_uuid };
@@ -126,7 +130,7 @@ static int split(const struct split_conf *conf, char **ret_what)
 	if (r < 0)
 		return r;
 	r = tail_finish(conf->device);
-	finish_sealed(conf->device, r);
+	r = finish_sealed(conf->device, r);
 	if (r == 0)
 		r = inventory_read(&inventory);
 	if (r != 0)

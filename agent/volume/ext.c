@@ -93,8 +93,12 @@ static int can_shrink(const struct format_target *target, uint64_t by_bytes)
 	return 0;
 }
 
-/* resize2fs wants a whole check first; -p repairs only what is safe without a person. */
-static int repair(const struct format_target *target)
+/**
+ * ext_repair() - a whole check, as resize2fs wants it first; repairs what is safe without a person
+ *
+ * Return: 0, FILESYSTEM_E_* or -errno.
+ */
+int ext_repair(const struct format_target *target)
 {
 	const char *argv[] = { "e2fsck", "-f", "-p", target->device, NULL };
 	int status, r;
@@ -167,7 +171,7 @@ int ext_shrink_in_overlay(const struct format_target *target, uint64_t to_bytes)
 	struct geometry geometry;
 	int status, r;
 
-	r = repair(target);
+	r = ext_repair(target);
 	if (r != 0)
 		return r;
 	r = geometry_read(target->device, target->type, &geometry);
@@ -223,7 +227,7 @@ static int grow(const struct format_target *target)
 	int status, r;
 
 	if (!target->mount_point) {
-		r = repair(target);
+		r = ext_repair(target);
 		if (r != 0)
 			return r;
 	}

@@ -34,5 +34,6 @@ int format_say(const struct format_target *target, int r, const char *text, ...)
 	__attribute__((format(printf, 3, 4)));
 int format_is_busy(const char *device);
 
+int ext_repair(const struct format_target *target);
 int ext_replay_journal(const struct format_target *target);
 int ext_shrink_in_overlay(const struct format_target *target, uint64_t to_bytes);

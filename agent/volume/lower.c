@@ -23,7 +23,7 @@
 #define TRIES        64 /* then all of the end is held, and as much again */
 #define HELD_BYTES   (16 * 1024 * 1024)
 #define COPY_WAIT_S  600
-#define ASIDE_SUFFIX ".vmcrypt-lower"
+#define ASIDE_SUFFIX ".vmcrypt-lower" /* and hidden: no boot loader shall take it for a kernel */
 
 /* nftw() has no context */
 static uint64_t limit;
@@ -122,10 +122,19 @@ static int copy(const char *from, const char *to)
 	return r == 0 ? file_sync_path(to) : r;
 }
 
+static bool is_aside(const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	size_t size = strlen(name), suffix = strlen(ASIDE_SUFFIX);
+
+	return name[0] == '.' && size > suffix && strcmp(name + size - suffix, ASIDE_SUFFIX) == 0;
+}
+
 static int lower(const char *path, off_t size_bytes)
 {
+	const char *name = strrchr(path, '/') + 1;
 	_cleanup_(freep) char *aside = NULL;
-	int r = text_format(&aside, "%s" ASIDE_SUFFIX, path);
+	int r = text_format(&aside, "%.*s.%s" ASIDE_SUFFIX, (int)(name - path), path, name);
 
 	if (r < 0)
 		return r;
@@ -148,7 +157,14 @@ static int lower(const char *path, off_t size_bytes)
 
 static int on_file(const char *path, const struct stat *status, int kind, struct FTW *where)
 {
-	if (kind != FTW_F || !S_ISREG(status->st_mode) || status->st_size == 0)
+	if (kind != FTW_F || !S_ISREG(status->st_mode))
+		return 0;
+	/* a power cut has left it */
+	if (is_aside(path)) {
+		(void)unlink(path);
+		return 0;
+	}
+	if (status->st_size == 0)
 		return 0;
 	result = reaches_at(path);
 	/* a second name would keep what is there */

@@ -269,6 +269,8 @@ static int shorten(struct fdisk_context *context, const struct table_split *spli
 
 	if (!change)
 		return -ENOMEM;
+	if (split->keeps_bytes == 0)
+		return 0;
 	if (split->number == 0 || fdisk_get_partition(context, split->number - 1, &now) < 0)
 		return -ENXIO;
 	if (fdisk_partition_get_size(now) <= sectors)

@@ -16,8 +16,8 @@
 
 /* All in bytes from the beginning of the disk, of whole sectors. */
 struct table_split {
-	unsigned number;                  /* of the partition that may become shorter */
-	uint64_t keeps_bytes;             /* what it keeps, at most what it has */
+	unsigned number;      /* of the partition that may become shorter */
+	uint64_t keeps_bytes; /* what it keeps, at most what it has; 0 = all: it is not touched */
 	uint64_t start_bytes, size_bytes; /* the new one */
 	const char *uuid;                 /* its PARTUUID on GPT; an MBR has none */
 };

@@ -548,6 +548,9 @@ int tail_shrink(const char *device, uint64_t to_bytes, const char *folder, char 
 		return TAIL_E_UNCLEAN;
 	if (r == 0 && geometry.needs_recovery)
 		r = of_filesystem(ext_replay_journal(&target));
+	/* what follows is written to blocks that its bitmaps call free */
+	if (r == 0)
+		r = of_filesystem(ext_repair(&target));
 	if (r == 0)
 		r = tail_init(&tail, device, head);
 	if (r == 0 && state_of(head) != STATE_WHOLE)
