@@ -9,10 +9,19 @@
 
 enum {
 	GRUB_E_FAILED = 1, /* grub-install ended with a failure, or is not made for this machine */
-	GRUB_E_NO_TOOL,    /* there is no grub-install */
+	GRUB_E_NO_TOOL,    /* there is no grub-install, nor a GRUB that starts by itself */
 };
 
-int grub_install(const char *disk, const char *old_uuid, const char *new_uuid, char **ret_detail);
+/* Where the menu lies: the filesystem, and the folder on it ("/boot/grub", or "/grub" where /boot
+ * is its own). */
+struct grub_place {
+	const char *uuid, *folder;
+};
+
+int grub_can_follow(const char *disk, const struct grub_place *from, char **ret_why);
+int grub_install(const char *disk, const struct grub_place *from, const struct grub_place *to,
+		 char **ret_detail);
 
 /* Pure half, for tests: 1 when something changed. */
-int grub_stub_follow_text(const char *text, const char *old_uuid, const char *new_uuid, char **ret);
+int grub_stub_follow_text(const char *text, const struct grub_place *from,
+			  const struct grub_place *to, char **ret);

@@ -11,26 +11,30 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "boot/cmdline.h"
+#include "boot/fstab.h"
+#include "boot/grub.h"
+#include "boot/initramfs.h"
 #include "boot/pairs.h"
 #include "job/snapshot.h"
 #include "volume/filesystem.h"
+#include "volume/room.h"
 #include "volume/tablesplit.h"
 #include "volume/tail.h"
 
-#define GRAIN_BYTES (1024ULL * 1024) /* where partitions begin by custom */
-#define FINE_BYTES  4096             /* what a size is a multiple of, for 4096-byte sectors */
-#define SPARE_BYTES                                                                                \
-	(96ULL * 1024 * 1024) /* journal and tables of the new filesystem, images that grow */
-#define STAGED     3          /* headers of a conversion: see preflight-os.c */
-#define FIRMWARE   "/sys/firmware/efi"
-#define INSTALL    "/usr/sbin/grub-install"
-#define NFTW_DEPTH 16
+#define GRAIN_BYTES (1024ULL * 1024)      /* where partitions begin by custom */
+#define FINE_BYTES  4096                  /* what a size is a multiple of, for 4096-byte sectors */
+#define SPARE_BYTES (48ULL * 1024 * 1024) /* journal and tables of the new filesystem */
+#define STAGED      3                     /* headers of a conversion: see preflight-os.c */
+#define NFTW_DEPTH  16
+
+#define FOLDER_MAX_BYTES 1024
 
 struct split *split_free(struct split *split)
 {
 	if (!split)
 		return NULL;
 	free(split->boot_uuid);
+	free(split->folder);
 	split_conf_clear(&split->conf);
 	free(split);
 	return NULL;
@@ -48,6 +52,7 @@ int split_to_json(const struct split *split, struct json_object **ret)
 	const struct split_conf *conf = &split->conf;
 
 	if (!object || json_set_string(object, "boot_uuid", split->boot_uuid) < 0 ||
+	    json_set_string(object, "folder", split->folder) < 0 ||
 	    json_set_string(object, "job", conf->job) < 0 ||
 	    json_set_string(object, "root_uuid", conf->root_uuid) < 0 ||
 	    json_set_string(object, "device", conf->device) < 0 ||
@@ -60,6 +65,13 @@ int split_to_json(const struct split *split, struct json_object **ret)
 		return -ENOMEM;
 	*ret = steal(object);
 	return 0;
+}
+
+/* One word of GRUB's script. */
+static bool is_folder(const char *value)
+{
+	return value[0] == '/' && strlen(value) < FOLDER_MAX_BYTES &&
+	       !strpbrk(value, " \t\n\"'\\$");
 }
 
 static bool is_right(const char *text, bool (*test)(const char *value))
@@ -87,12 +99,15 @@ int split_from_json(struct json_object *object, struct split **ret)
 	if (!split)
 		return -ENOMEM;
 	if (!is_right(json_get_string(object, "boot_uuid"), pairs_is_uuid) ||
+	    !is_right(json_get_string(object, "folder"), is_folder) ||
 	    !is_right(conf.job, pairs_is_name) || !is_right(conf.root_uuid, pairs_is_uuid) ||
 	    !is_right(conf.device, pairs_is_device) || conf.number == 0 || conf.number > 255 ||
 	    conf.keeps_bytes == 0 || conf.start_bytes == 0 || conf.size_bytes == 0 ||
 	    (conf.partition_uuid && !pairs_is_uuid(conf.partition_uuid)))
 		return PLAN_E_DAMAGED;
 	r = text_copy(json_get_string(object, "boot_uuid"), &split->boot_uuid);
+	if (r == 0)
+		r = text_copy(json_get_string(object, "folder"), &split->folder);
 	if (r == 0)
 		r = split_conf_copy(&conf, &split->conf);
 	if (r == 0)
@@ -131,17 +146,27 @@ static int on_file(const char *path, const struct stat *status, int kind, struct
 	return 0;
 }
 
-/* Return: whether what is in /boot, and what a conversion adds, goes into the new one. */
-static bool is_large_enough(const struct plan *plan)
+/* What goes into the new one: /boot as it is, what a conversion adds, the second image of a kernel
+ * while it is made, and what the root's filesystem gives way beside. Return: 0 or -errno. */
+static int needed_bytes(const struct plan *plan, const struct volume *root, uint64_t *ret)
 {
-	uint64_t needed = SPARE_BYTES;
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	uint64_t needed = SPARE_BYTES, anew = 0, changes = 0, there;
+	int r = initramfs_find("", &images);
 
+	if (r == 0)
+		r = initramfs_room("", &images, &anew, &there);
+	if (r >= 0 && room_needs_changes(root, ROOM_FILESYSTEM))
+		r = room_changes_bytes(root, &changes);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		if (plan->jobs[i].is_os)
 			needed += 2 * SNAPSHOT_EDGE_BYTES + STAGED * HEADER_SHIFT_BYTES;
 	content_bytes = 0;
 	(void)nftw("/boot", on_file, NFTW_DEPTH, FTW_MOUNT | FTW_PHYS);
-	return content_bytes + needed <= SPLIT_BYTES;
+	*ret = content_bytes + needed + (anew > changes ? anew : changes);
+	return 0;
 }
 
 /* A place that takes nothing from the root. Return: 0, TABLE_E_NO_GAP or -errno. */
@@ -205,7 +230,7 @@ static int find_end(struct plan *plan, const struct volume *root, const struct t
 	return r < 0 ? r : 1;
 }
 
-static const struct job *root_job(const struct plan *plan)
+static struct job *root_job(const struct plan *plan)
 {
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		if (plan->jobs[i].is_os && plan->jobs[i].is_root)
@@ -213,21 +238,122 @@ static const struct job *root_job(const struct plan *plan)
 	return NULL;
 }
 
-/* Can the loader be told? Return: 0, 1 (said) or -errno. */
-static int check_loader(struct plan *plan)
+/* Where GRUB's menu is on the root's filesystem. Return: 0 or -ENOMEM. */
+static int find_folder(const struct volume *root, char **ret)
 {
+	const char *name = access("/boot/grub/grub.cfg", F_OK) < 0 ? "grub2" : "grub";
+	const char *above = "", *boot = "/boot";
+
+	for (size_t i = 0; i < root->n_mounts; i++) {
+		const struct volume_mount *mount = &root->mounts[i];
+		bool is_boot = strcmp(mount->target, "/boot") == 0;
+
+		if (!is_boot && strcmp(mount->target, "/") != 0)
+			continue;
+		above = mount->root && strcmp(mount->root, "/") != 0 ? mount->root : "";
+		boot = is_boot ? "" : "/boot";
+		if (is_boot) /* a subvolume of its own */
+			break;
+	}
+	return text_format(ret, "%s%s/%s", above, boot, name);
+}
+
+/* Can the loader be told? Return: 0, 1 (said) or -errno. */
+static int check_loader(struct plan *plan, const struct volume *root, const struct volume *disk,
+			const char *folder)
+{
+	const struct grub_place here = { root->uuid, folder };
+	_cleanup_(freep) char *why = NULL;
 	int r = cmdline_has_menu("");
 
 	if (r < 0)
 		return r;
-	if (r == 0)
+	if (r == 0) {
 		r = refuse(plan, by_hand, "its boot loader is none that can be made to follow");
-	else if (access(FIRMWARE, F_OK) == 0 && access(INSTALL, F_OK) < 0)
-		r = refuse(plan, "Install grub-efi (grub-install) and try again.",
-			   "there is no grub-install");
-	else
-		return 0;
+		return r < 0 ? r : 1;
+	}
+	r = grub_can_follow(disk->path, &here, &why);
+	if (r <= 0 || r == GRUB_E_NO_TOOL)
+		return r < 0 ? r : 0;
+	r = refuse(plan, "Install and mount what grub-install needs and try again.", why);
 	return r < 0 ? r : 1;
+}
+
+/* A line for /boot that is not mounted: which of the two is it? Return: 0, 1 (said) or -errno. */
+static int check_fstab(struct plan *plan)
+{
+	_cleanup_(freep) char *text = NULL, *changed = NULL;
+	int r = file_read(FSTAB_PATH, FSTAB_MAX_BYTES, &text, NULL);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = fstab_add_text(text, "/boot", "none /boot none", &changed);
+	if (r != FSTAB_E_TAKEN)
+		return r < 0 ? r : 0;
+	r = refuse(plan, "Mount /boot, or take its line out of /etc/fstab, and try again.",
+		   "/etc/fstab has a line for /boot, which is not mounted");
+	return r < 0 ? r : 1;
+}
+
+/* Is it in nobody's use? */
+static bool is_spare(const struct inventory *inventory, const struct volume *disk, unsigned number)
+{
+	for (size_t i = 0; i < inventory->n; i++) {
+		const struct volume *volume = &inventory->volumes[i];
+
+		if (volume->kind == VOLUME_KIND_PARTITION && volume->partition_number == number &&
+		    inventory_disk_of(inventory, volume) == disk)
+			return volume->n_mounts == 0 && volume->n_children == 0 &&
+			       !volume->has_fstab_entry;
+	}
+	return false;
+}
+
+/* One that an earlier try has made and left. Return: 1 (@conf says which), 0 or -errno. */
+static int find_spare(const struct inventory *inventory, const struct volume *disk,
+		      struct split_conf *conf)
+{
+	_cleanup_(json_putp) struct json_object *object = NULL;
+	_cleanup_(split_freep) struct split *made = NULL;
+	unsigned number;
+	int r = json_read_file(SPLIT_MADE, SPLIT_MADE_MAX_BYTES, &object);
+
+	if (r == 0)
+		r = split_from_json(object, &made);
+	if (r != 0)
+		return r == -ENOMEM ? r : 0;
+	if (table_find(disk->path, made->conf.start_bytes, made->conf.size_bytes, &number) != 0 ||
+	    made->conf.size_bytes != SPLIT_BYTES || !is_spare(inventory, disk, number))
+		return 0;
+	conf->start_bytes = made->conf.start_bytes;
+	return 1;
+}
+
+/* Where a new one is made. Return: 0, 1 (said) or -errno. */
+static int find_place(struct plan *plan, struct job *job, const struct volume *root,
+		      const struct volume *disk, struct split_conf *conf)
+{
+	struct table_place place;
+	int r = table_place(disk->path, root->partition_number, &place);
+
+	if (r < 0)
+		return r;
+	if (r > 0 || table_can_add(disk->path) != 1) {
+		r = refuse(plan, by_hand, "the partition table takes no further partition");
+		return r < 0 ? r : 1;
+	}
+	conf->keeps_bytes = place.size_bytes;
+	r = find_gap(disk->path, &place, job->room, &conf->start_bytes);
+	if (r != TABLE_E_NO_GAP)
+		return r;
+	r = find_end(plan, root, &place, conf);
+	if (r != 0)
+		conf->start_bytes = 0;
+	else if (job->room == ROOM_PARTITION)
+		job->room =
+			ROOM_FILESYSTEM; /* the gap goes to /boot, and it gives way in any case */
+	return r;
 }
 
 static int tell(struct plan *plan)
@@ -248,36 +374,39 @@ static int tell(struct plan *plan)
 int split_decide(struct plan *plan, struct inventory *inventory)
 {
 	_cleanup_(split_freep) struct split *split = calloc(1, sizeof(*split));
-	const struct job *job = root_job(plan);
+	struct job *job = root_job(plan);
 	const struct volume *root = job ? inventory_find_uuid(inventory, job->uuid) : NULL;
 	const struct volume *disk = root ? inventory_disk_of(inventory, root) : NULL;
-	struct table_place place;
+	uint64_t needed = 0;
 	int r;
 
 	if (!split)
 		return -ENOMEM;
-	if (!disk || root->kind != VOLUME_KIND_PARTITION || !root->link)
+	if (!disk || root->kind != VOLUME_KIND_PARTITION || !root->link || !root->uuid)
 		return refuse(plan, by_hand, "the root is no partition");
-	r = check_loader(plan);
+	r = find_folder(root, &split->folder);
+	if (r == 0)
+		r = check_loader(plan, root, disk, split->folder);
+	if (r == 0)
+		r = check_fstab(plan);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	if (!is_large_enough(plan))
-		return refuse(plan, "Remove old kernels and try again.",
-			      "512 MiB are too little for what is in it");
-	r = table_place(disk->path, root->partition_number, &place);
+	r = needed_bytes(plan, root, &needed);
 	if (r < 0)
 		return r;
-	if (r > 0 || table_can_add(disk->path) != 1)
-		return refuse(plan, by_hand, "the partition table takes no further partition");
+	if (needed > SPLIT_BYTES)
+		return refuse(plan, "Remove old kernels and try again.",
+			      "512 MiB are too little for what is in it");
 	split->conf.number = root->partition_number;
 	split->conf.size_bytes = SPLIT_BYTES;
-	split->conf.keeps_bytes = place.size_bytes;
-	r = find_gap(disk->path, &place, job->room, &split->conf.start_bytes);
-	if (r == TABLE_E_NO_GAP) {
-		r = find_end(plan, root, &place, &split->conf);
-		if (r > 0)
-			return 0;
-	}
+	r = find_spare(inventory, disk, &split->conf);
+	if (r == 0)
+		r = find_place(plan, job, root, disk, &split->conf);
+	else if (r > 0)
+		split->conf.keeps_bytes = root->size_bytes;
+	if (r < 0 || split->conf.start_bytes == 0)
+		return r < 0 ? r : 0;
+	r = 0;
 	if (r == 0)
 		r = text_copy(plan->id ? plan->id : "none", &split->conf.job);
 	if (r == 0)

@@ -16,8 +16,14 @@
 	RUNTIME_DIRECTORY "/split.json" /* the initramfs of this boot could not do it              \
 					 */
 
+#define SPLIT_MADE                                                                                 \
+	STATE_DIRECTORY                                                                            \
+	"/split.json" /* a partition that was made, until /boot is on it for good */
+#define SPLIT_MADE_MAX_BYTES 4096
+
 struct split {
 	char *boot_uuid; /* of the new filesystem */
+	char *folder;    /* of GRUB's menu on the root's filesystem: "/boot/grub", "/@/boot/grub" */
 	struct split_conf conf;
 };
 
@@ -28,6 +34,11 @@ int split_from_json(struct json_object *object, struct split **ret);
 bool split_is_inside(const struct inventory *inventory);
 int split_decide(struct plan *plan, struct inventory *inventory);
 bool split_waits(const struct plan *plan);
+
+/* What steps-split.c and steps-bootfs.c share; of the job's inventory. NULL = not there (yet). */
+#define SPLIT_CONF_BEFORE SPLIT_CONF ".before" /* while images without it are made */
+const struct volume *split_disk(const struct job *job);
+const struct volume *split_partition(const struct job *job);
 
 /* steps */
 int step_split_done(struct job *job);

@@ -16,7 +16,8 @@
 
 #define CONF_BEFORE INITRAMFS_CONF ".before" /* while images without us are made */
 
-static struct volume *boot_volume(const struct job *job)
+/** step_os_boot_volume() - what is mounted at /boot; NULL = nothing */
+struct volume *step_os_boot_volume(const struct job *job)
 {
 	for (size_t i = 0; i < job->inventory->n; i++)
 		for (size_t k = 0; k < job->inventory->volumes[i].n_mounts; k++)
@@ -28,7 +29,7 @@ static struct volume *boot_volume(const struct job *job)
 /* What the initramfs is to know. @ret borrows from the job and its inventory: not to be cleared. */
 static int plan_conf(const struct job *job, const char *header, struct initramfs_conf *ret)
 {
-	const struct volume *boot = boot_volume(job);
+	const struct volume *boot = step_os_boot_volume(job);
 
 	if (!boot || !boot->uuid)
 		return -ENOENT;
@@ -117,6 +118,35 @@ bool step_os_is_prepared(struct job *job, const char *header)
 	return r == 0 && faults.n == 0;
 }
 
+/** step_os_point_loader() - it starts an initramfs, which finds the root by its UUID. Return: 0 or
+ * negative, said. */
+int step_os_point_loader(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r = cmdline_set_root("", job->uuid, &detail);
+
+	if (r == CMDLINE_E_NO_LOADER && !detail)
+		detail = strdup("there is no menu of GRUB and there are no loader entries "
+				"(unified kernel images are not supported)");
+	return r == 0 ? 0
+		      : job_fail(job, r, "boot-loader",
+				 "Make the kernel's arguments say root=UUID=… and try again.",
+				 "the boot loader cannot be told to find the root by its UUID: %s",
+				 detail ? detail : strerror(r < 0 ? -r : EIO));
+}
+
+/** step_os_restore_loader() - its files as they were. Return: 0 or negative, said. */
+int step_os_restore_loader(struct job *job)
+{
+	_cleanup_(freep) char *detail = NULL;
+	int r = cmdline_reset_root("", job->uuid, &detail);
+
+	return r == 0 ? 0
+		      : job_fail(job, r, "boot-loader", "Look at the journal.",
+				 "the boot loader's files cannot be put back: %s",
+				 detail ? detail : strerror(r < 0 ? -r : EIO));
+}
+
 /**
  * step_os_prepare() - every later boot of this machine can unlock the root, and boots it plain too
  * @header: file that the root's header is in, or NULL
@@ -127,7 +157,6 @@ bool step_os_is_prepared(struct job *job, const char *header)
  */
 int step_os_prepare(struct job *job, const char *header)
 {
-	_cleanup_(freep) char *detail = NULL;
 	struct initramfs_conf conf;
 	int r;
 
@@ -140,32 +169,21 @@ int step_os_prepare(struct job *job, const char *header)
 		return job_fail(job, r, "boot-files", "Mount /boot and make /etc writable.",
 				INITRAMFS_CONF " cannot be written: %s",
 				strerror(r < 0 ? -r : EINVAL));
-	r = cmdline_set_root("", job->uuid, &detail);
-	if (r == CMDLINE_E_NO_LOADER && !detail)
-		detail = strdup("there is no menu of GRUB and there are no loader entries "
-				"(unified kernel images are not supported)");
-	if (r != 0)
-		return job_fail(job, r, "boot-loader",
-				"Make the kernel's arguments say root=UUID=… and try again.",
-				"the boot loader cannot be told to find the root by its UUID: %s",
-				detail ? detail : strerror(r < 0 ? -r : EIO));
-	return step_os_regenerate(job, &conf);
+	r = step_os_point_loader(job);
+	return r == 0 ? step_os_regenerate(job, &conf) : r;
 }
 
 /** step_os_forget() - an initramfs without us, and the files as they were. Return: 0 or negative.
  */
 int step_os_forget(struct job *job)
 {
-	_cleanup_(freep) char *detail = NULL;
 	int r;
 
 	if (access(INITRAMFS_CONF, F_OK) < 0 && access(CONF_BEFORE, F_OK) < 0)
 		return 0;
-	r = cmdline_reset_root("", job->uuid, &detail);
+	r = step_os_restore_loader(job);
 	if (r != 0)
-		return job_fail(job, r, "boot-loader", "Look at the journal.",
-				"the boot loader's files cannot be put back: %s",
-				detail ? detail : strerror(r < 0 ? -r : EIO));
+		return r;
 	/* under the one name or the other it is there until the images are made: cut, it is done
 	 * again */
 	if (rename(INITRAMFS_CONF, CONF_BEFORE) < 0 && errno != ENOENT)

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
 #include "boot/fstab.h"
 #include "boot/grub.h"
 #include "test.h"
@@ -18,19 +20,29 @@ static void test_stub(void **state)
 		{ "Debian's three lines",
 		  "search.fs_uuid " OLD " root hd0,gpt1\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n", 1,
 		  "search.fs_uuid " NEW " root hd0,gpt1\nset prefix=($root)'/grub'\nconfigfile $prefix/grub.cfg\n" },
+		{ "a path in one word",
+		  "search.fs_uuid " OLD " root\nconfigfile ($root)/boot/grub/grub.cfg\n", 1,
+		  "search.fs_uuid " NEW " root\nconfigfile ($root)/grub/grub.cfg\n" },
+		{ "in a subvolume",
+		  "search.fs_uuid " OLD " root\nset prefix=($root)'/@/boot/grub'\n", -ENOTDIR, NULL },
 		{ "it has followed already", "search.fs_uuid " NEW " root\nset prefix=($root)'/grub'\n", 0, NULL },
 		{ "of another system",       "search.fs_uuid abcd root\nset prefix=($root)'/boot/grub'\n", 0, NULL },
 		{ "nothing",                 "", 0, NULL },
 	};
 	/* clang-format on */
 
+	const struct grub_place from = { OLD, "/boot/grub" }, to = { NEW, "/grub" };
+
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		_cleanup_(freep) char *changed = NULL;
+		_cleanup_(freep) char *changed = NULL, *back = NULL;
 
 		assert_row(rows[i].name,
-			   grub_stub_follow_text(rows[i].text, OLD, NEW, &changed) == rows[i].r);
-		if (rows[i].changed)
-			assert_string_equal(changed, rows[i].changed);
+			   grub_stub_follow_text(rows[i].text, &from, &to, &changed) == rows[i].r);
+		if (!rows[i].changed)
+			continue;
+		assert_string_equal(changed, rows[i].changed);
+		assert_row(rows[i].name, grub_stub_follow_text(changed, &to, &from, &back) == 1);
+		assert_string_equal(back, rows[i].text);
 	}
 }
 
