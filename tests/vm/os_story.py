@@ -96,8 +96,8 @@ def pending(rig, lossy=None):
 
 
 def _build_encrypted(rig):
-    vm = _build_pending(rig)
-    vm.reboot()
+    vm = pending(rig)
+    vm.boot()
     story.wait_state(vm, [ROOT], "Encrypted", timeout=900)
     story.wait_jobs(vm)
     assert_root_encrypted(vm)

@@ -17,7 +17,9 @@ def run(rig):
     os_story.assert_pending(vm)
     assert vm.run("findmnt -n -o SOURCE /boot").strip() == "/dev/ubda2"
     assert vm.run("blockdev --getsize64 /dev/ubda1") == size
-    assert not vm.run("ls /etc/vmcrypt/split.conf 2>/dev/null || true").strip()
+    left = vm.run("find /etc/vmcrypt/split.conf* /var/lib/vmcrypt/split.json /var/lib/vmcrypt/split-loader "
+                  "-type f 2>/dev/null || true").split()
+    assert left == [], left
     vm.verify("/srv")
     vm.reboot()
     story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
