@@ -12,6 +12,7 @@
 #include "boot/crypttab.h"
 #include "boot/split-conf.h"
 #include "job/plan.h"
+#include "volume/maptable.h"
 
 #define NEXT_BOOT_MAX 64 /* plans that wait for a reboot; one is usual */
 
@@ -236,7 +237,7 @@ static const char *data_word(const struct status *status)
 	return state_to_string(status->n_encrypted > 0 ? STATE_ENCRYPTED : STATE_NOT_MOUNTED);
 }
 
-/* The root filesystem lies on a dm-crypt mapping, directly or some layers up. */
+/* The root filesystem lies on a mapping that encrypts, directly or some layers up. */
 static const char *os_word(const struct status *status)
 {
 	if (status->os != STATE_NONE)
@@ -248,8 +249,13 @@ static const char *os_word(const struct status *status)
 		for (size_t k = 0; k < volume->n_mounts; k++)
 			is_root |= strcmp(volume->mounts[k].target, "/") == 0;
 		while (is_root) {
-			if (volume->kind == VOLUME_KIND_CRYPT)
-				return state_to_string(STATE_ENCRYPTED);
+			bool is_plain = false;
+
+			if (volume->kind == VOLUME_KIND_CRYPT) {
+				(void)maptable_is_plain(volume->mapping, &is_plain);
+				return state_to_string(is_plain ? STATE_NOT_ENCRYPTED
+								: STATE_ENCRYPTED);
+			}
 			if (volume->n_parents == 0)
 				break;
 			volume = &status->inventory->volumes[volume->parents[0]];

@@ -21,6 +21,8 @@ def run(rig):
     assert " / ext4 noatime" in edited
     story.wait_state(vm, [os_story.ROOT], "NotEncrypted", timeout=900)
     vm.wait_for("vmcryptctl show --json=short | jq -e '.reports[-1].restart'", timeout=120)
+    answer = story.show(vm)
+    assert answer["os"] == "NotEncrypted", answer
     writer.stop()
     vm.reboot()
     assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda"
