@@ -518,10 +518,14 @@ int request_from_json(struct json_object *object, struct request **ret,
 /**
  * request_may_overlap() - could both want the same volume?
  *
- * Known only when both name their volumes; a restore may touch every volume.
+ * Known only when both name their volumes, or neither does; a restore may touch every volume.
  */
 bool request_may_overlap(const struct request *a, const struct request *b)
 {
+	if (a->kind == REQUEST_RESTORE || b->kind == REQUEST_RESTORE)
+		return true;
+	if (a->n_volumes == 0 && b->n_volumes == 0)
+		return (a->wants_os && b->wants_os) || (a->wants_data && b->wants_data);
 	if (a->n_volumes == 0 || b->n_volumes == 0)
 		return true;
 	for (size_t i = 0; i < a->n_volumes; i++)

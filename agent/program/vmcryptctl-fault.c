@@ -71,7 +71,9 @@ static int print_running(struct json_object *parameters, FILE *out)
 {
 	print_sentence(out, "Another job, ", json_get_string(parameters, "job"),
 		       ", has not ended yet.\n  → Watch it with \"vmcryptctl show --watch\"; "
-		       "\"vmcryptctl resume\" makes one go on that stands still.\n");
+		       "\"vmcryptctl resume\" makes one go on that stands still. What only waits "
+		       "for a boot is taken back by \"vmcryptctl disable\" for the same "
+		       "--volume-type.\n");
 	return CTL_BUSY;
 }
 

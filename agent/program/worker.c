@@ -336,6 +336,18 @@ static int leave_for_boot(struct plan *plan, size_t later)
 	return r;
 }
 
+/* What a job that is taken back has done before. */
+static void tell_kept(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (plan->jobs[i].is_closed && !plan->jobs[i].has_failed)
+			(void)faults_add(&plan->report.faults, FAULT_WARNING, "stays-encrypted",
+					 plan->jobs[i].uuid, "cancel",
+					 "Run \"vmcryptctl disable\" once more to decrypt it.",
+					 "Only what waited for a boot was taken back; this volume "
+					 "is encrypted and stays so.");
+}
+
 static int run_plan(struct plan *plan)
 {
 	size_t later;
@@ -363,6 +375,8 @@ static int run_plan(struct plan *plan)
 	/* first, so that no boot begins what is taken back */
 	if (plan->is_cancelled && plan_unmark(plan) < 0)
 		return give_up(plan);
+	if (plan->is_cancelled)
+		tell_kept(plan);
 	worker_tell_boot(plan);
 	later = worker_begin(plan, false);
 	if (leave_for_boot(plan, later) < 0)

@@ -173,6 +173,10 @@ static void test_overlap(void **state)
 		{ "{'kind':'decrypt','volumes':['aaaa']}", "{'kind':'decrypt','volumes':['bbbb']}",   false },
 		{ "{'kind':'decrypt','volumes':['aaaa']}", "{'kind':'decrypt','volumes':['bbbb','AAAA']}", true },
 		{ "{'kind':'decrypt','volumes':['aaaa']}", "{'kind':'restore','snapshot':'x'}",       true },
+		{ "{'kind':'decrypt','volume_type':'OS'}", "{'kind':'decrypt','volume_type':'Data'}", false },
+		{ "{'kind':'decrypt','volume_type':'OS'}", "{'kind':'decrypt','volume_type':'All'}",  true },
+		{ "{'kind':'decrypt','volume_type':'OS'}", "{'kind':'restore','snapshot':'x'}",       true },
+		{ "{'kind':'decrypt','volume_type':'OS','volumes':['aaaa']}", "{'kind':'decrypt','volume_type':'Data'}", true },
 	};
 	/* clang-format on */
 
