@@ -279,6 +279,21 @@ static int check_format(struct plan *plan, const struct volume *volume, struct j
 	return r < 0 ? r : 0;
 }
 
+/* Without it there is no system to open it, and the initramfs waits for the root alone. */
+static int check_usr(struct plan *plan, const struct volume *volume, const struct job *job)
+{
+	bool is_usr = volume->fstab_target && strcmp(volume->fstab_target, "/usr") == 0;
+
+	for (size_t i = 0; i < volume->n_mounts; i++)
+		is_usr |= strcmp(volume->mounts[i].target, "/usr") == 0;
+	return is_usr && !volume->is_root
+		       ? reason(plan, job, FAULT_ERROR, "usr-separate",
+				"Move /usr onto the root filesystem, or name the other volumes "
+				"(--volume).",
+				"It holds /usr, which a boot needs before it could be opened.")
+		       : 0;
+}
+
 static int check_encrypt(struct plan *plan, struct inventory *inventory,
 			 const struct volume *volume, struct job *job)
 {
@@ -287,6 +302,8 @@ static int check_encrypt(struct plan *plan, struct inventory *inventory,
 	if (job->sector_bytes == 0)
 		r = reason(plan, job, FAULT_ERROR, "sector-size", "Use --encrypt-format-all.",
 			   "No encryption sector size fits its filesystem and its device.");
+	if (r == 0)
+		r = check_usr(plan, volume, job);
 	if (r == 0 && plan->request->is_format_all && !job->is_os)
 		r = check_format(plan, volume, job);
 	if (r == 0 && (!plan->request->is_format_all || job->is_os))

@@ -11,6 +11,8 @@ UUID = "0f8a1c52-6d3e-4b7a-9c61-2e5d7f3b9a10"
 DATA = f"vmcrypt-{UUID} UUID={UUID} none luks,noauto,nofail\n"
 ROOT = f"vmcrypt-root UUID={UUID} none luks,noauto,nofail,x-initrd.attach\n"
 DETACHED_ROOT = f"vmcrypt-root UUID={UUID} none luks,x-initrd.attach,header=/boot/vmcrypt/headers/{UUID}.luks\n"
+OTHER = f"vmcrypt-other UUID={UUID} none luks,noauto,nofail,x-initrd.attach\n"
+CONF = {"etc/vmcrypt/initramfs.conf": f"ROOT_UUID={UUID}\nMAPPING=vmcrypt-root\n"}
 UNLOCK = "local-fs.target.wants/vmcrypt-unlock.service"
 NEXT_BOOT = "local-fs.target.wants/vmcrypt-next-boot.service"
 
@@ -21,10 +23,11 @@ ROWS = [
     ("a comment", {"etc/crypttab": f"# {DATA}"}, []),
     ("a data volume", {"etc/crypttab": DATA}, [UNLOCK]),
     ("indented", {"etc/crypttab": f"\t{DATA}"}, [UNLOCK]),
-    ("the OS volume alone", {"etc/crypttab": ROOT}, []),
-    ("the OS volume, its header detached", {"etc/crypttab": DETACHED_ROOT}, []),
-    ("OS and data volume", {"etc/crypttab": ROOT + DATA}, [UNLOCK]),
-    ("an option that only begins so", {"etc/crypttab": DATA.rstrip() + ",x-initrd.attached\n"}, [UNLOCK]),
+    ("the root alone", {"etc/crypttab": ROOT, **CONF}, []),
+    ("the root, its header detached", {"etc/crypttab": DETACHED_ROOT, **CONF}, []),
+    ("the root and a data volume", {"etc/crypttab": ROOT + DATA, **CONF}, [UNLOCK]),
+    ("another volume of the OS disk", {"etc/crypttab": ROOT + OTHER, **CONF}, [UNLOCK]),
+    ("no initramfs opens anything any more", {"etc/crypttab": OTHER}, [UNLOCK]),
     ("in the initramfs", {"etc/crypttab": DATA, "etc/initrd-release": ""}, []),
     ("headers for this boot", {"var/lib/vmcrypt/next-boot/job": "", "etc/fstab": ""}, [NEXT_BOOT]),
 ]
