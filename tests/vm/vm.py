@@ -70,6 +70,8 @@ class Line:
                 break
             *lines, pending = (pending + data).split(b"\n")
             for text in lines:
+                # firmware may have written here before, without an end of its last line
+                text = text[max(0, text.find(b'{"hello"')):]
                 try:
                     message = json.loads(text)
                 except ValueError:
