@@ -4,7 +4,7 @@
 The machine's disks have a volatile cache: a cut loses any part of what was not flushed, in any order. Each round
 cuts the running system at a random moment, often once more while it boots, and then lets it boot, looks at every
 file and at what `show` says. When the root is encrypted, it begins again from the prepared machine. A tenth of
-the cuts fall while the machine is prepared. VMCRYPT_CUTS says how many cuts (100), VMCRYPT_SEED repeats a run.
+the cuts fall while the machine is prepared. VMCRYPT_CUTS says how many cuts (8), VMCRYPT_SEED repeats a run.
 """
 
 import os
@@ -14,9 +14,8 @@ import time
 import os_story
 import story
 
-CUTS = int(os.environ.get("VMCRYPT_CUTS", "100"))
+CUTS = int(os.environ.get("VMCRYPT_CUTS", "8"))
 LIMIT = 900 + 150 * CUTS
-ONLY_BY_NAME = True
 STAGE = "os-pending"
 ROUNDS_MAX = 60  # of one way, before it is called stuck
 BOOT_S = 400
