@@ -335,7 +335,8 @@ static int remove_defaults(const char *root, const char *uuid)
  * was made from /proc/cmdline.
  *
  * Return: 0, CMDLINE_E_NO_LOADER, CMDLINE_E_OTHER_ROOT, CMDLINE_E_FAILED, -EINVAL or -errno. On any
- * but 0 what was changed has been taken back as far as possible.
+ * but 0 what could be changed stays so, since an encrypted root is found by nothing else; it is
+ * cmdline_reset_root() that takes it back.
  */
 int cmdline_set_root(const char *root, const char *uuid, char **ret_detail)
 {
@@ -354,15 +355,7 @@ int cmdline_set_root(const char *root, const char *uuid, char **ret_detail)
 		r = change_entries(&system, uuid, cmdline_add_root);
 	if (r == 0 && system.tool && !system.is_by_entries)
 		r = make_menu(&system, uuid, ret_detail);
-	if (r == 0)
-		r = cmdline_check_root(root, uuid, ret_detail);
-	if (r != 0) {
-		_cleanup_(freep) char *ignored = NULL;
-
-		/* best effort: the caller needs the first failure, not this one */
-		(void)cmdline_reset_root(root, uuid, &ignored);
-	}
-	return r;
+	return r == 0 ? cmdline_check_root(root, uuid, ret_detail) : r;
 }
 
 /**
