@@ -12,11 +12,13 @@
 #include "base/process.h"
 #include "boot/bootfs.h"
 #include "boot/cmdline.h"
+#include "boot/grubenv.h"
 #include "boot/loader.h"
 
 #define DROP_IN        "/etc/default/grub.d/90-vmcrypt.cfg"
 #define DEFAULTS       "/etc/default/grub"
 #define KERNEL_CMDLINE "/etc/kernel/cmdline"
+#define KERNELOPTS     "kernelopts"
 
 #define MAKE_TIMEOUT_S   600
 #define DETAIL_MAX_BYTES 2048
@@ -238,6 +240,25 @@ static int change_entries(const struct system *system, const char *uuid,
 	return r;
 }
 
+/* RHEL 8: what the entries of later kernels have for arguments, all of them. */
+static int change_kernelopts(const struct system *system, const char *uuid,
+			     int (*change)(const char *, const char *, const char *, char **),
+			     char **ret_detail)
+{
+	_cleanup_(freep) char *value = NULL, *changed = NULL;
+	int r = grubenv_read(system->root, KERNELOPTS, &value);
+
+	if (r < 0 || !value)
+		return r;
+	r = change(value, NULL, uuid, &changed);
+	if (r == CMDLINE_E_OTHER_ROOT)
+		return 0; /* no root among them */
+	if (r < 0 || strcmp(value, changed) == 0)
+		return r;
+	r = grubenv_write(system->root, KERNELOPTS, changed, ret_detail);
+	return r == GRUBENV_E_FAILED ? CMDLINE_E_FAILED : r;
+}
+
 /* Debian's defaults have a folder of drop-ins; elsewhere the lines go to the end of the one file.
  */
 static int find_defaults(const char *root, char **ret_drop_in, char **ret_defaults)
@@ -327,12 +348,12 @@ static int remove_defaults(const char *root, const char *uuid)
 /**
  * cmdline_set_root() - make all boot entries, present and future, name the root by its filesystem's
  * UUID
- * @ret_detail: as cmdline_check_root(); with CMDLINE_E_FAILED what grub-mkconfig said last
+ * @ret_detail: as cmdline_check_root(); with CMDLINE_E_FAILED what GRUB's tool said last
  *
- * Writes what new entries are made from (a drop-in for /etc/default/grub, /etc/kernel/cmdline) and
- * changes those that are there; afterwards all of them are read again. Each file is replaced whole.
- * Again and again makes no difference, so that it can be called after a new kernel too, whose entry
- * was made from /proc/cmdline.
+ * Changes the entries that are there, and what new ones are made from (a drop-in for
+ * /etc/default/grub, /etc/kernel/cmdline, GRUB's variable kernelopts); afterwards all entries are
+ * read again. Each file is replaced whole. Again and again makes no difference, so that it can be
+ * called after a new kernel too, whose entry was made from /proc/cmdline.
  *
  * Return: 0, CMDLINE_E_NO_LOADER, CMDLINE_E_OTHER_ROOT, CMDLINE_E_FAILED, -EINVAL or -errno. On any
  * but 0 what could be changed stays so, since an encrypted root is found by nothing else; it is
@@ -353,6 +374,8 @@ int cmdline_set_root(const char *root, const char *uuid, char **ret_detail)
 		r = write_defaults(root, uuid);
 	if (r == 0)
 		r = change_entries(&system, uuid, cmdline_add_root);
+	if (r == 0 && system.is_by_entries)
+		r = change_kernelopts(&system, uuid, cmdline_add_root, ret_detail);
 	if (r == 0 && system.tool && !system.is_by_entries)
 		r = make_menu(&system, uuid, ret_detail);
 	return r == 0 ? cmdline_check_root(root, uuid, ret_detail) : r;
@@ -382,6 +405,8 @@ int cmdline_reset_root(const char *root, const char *uuid, char **ret_detail)
 		r = remove_defaults(root, uuid);
 	if (r == 0)
 		r = change_entries(&system, uuid, cmdline_remove_root);
+	if (r == 0 && system.is_by_entries)
+		r = change_kernelopts(&system, uuid, cmdline_remove_root, ret_detail);
 	if (r == 0 && system.tool && !system.is_by_entries)
 		r = make_menu(&system, NULL, ret_detail);
 	return r;

@@ -19,7 +19,7 @@ enum {
 	CMDLINE_E_NO_LOADER =
 		1,            /* no GRUB menu and no loader entries: a unified image, or unknown */
 	CMDLINE_E_OTHER_ROOT, /* an entry names the root otherwise, and nothing changes that */
-	CMDLINE_E_FAILED,     /* grub-mkconfig ended with a failure */
+	CMDLINE_E_FAILED,     /* grub-mkconfig or grub2-editenv ended with a failure */
 };
 
 int cmdline_find_root(const char *path, char **ret);

@@ -262,6 +262,98 @@ static void test_entries(void **state)
 	assert_content(state, "boot/grub2/grub.cfg", menu);
 }
 
+/* as grub2-editenv, for a block of 120 bytes without escapes */
+#define EDITENV                                                                                    \
+	"#!/bin/sh\n"                                                                              \
+	"if [ \"$2\" = list ]; then grep -v '^#' \"$1\"; exit; fi\n"                               \
+	"[ ${#3} -le 120 ] || { echo error: environment block too small; exit 1; }\n"              \
+	"{ grep -v \"^${3%%=*}=\" \"$1\"; echo \"$3\"; } >\"$1.made\"\n"                           \
+	"cat \"$1.made\" >\"$1\"; rm \"$1.made\"\n"
+
+#define BLOCK(kernelopts) "# GRUB Environment Block\nsaved_entry=m-5\nkernelopts=" kernelopts "\n"
+
+/* RHEL 8 behind UEFI: entries say $kernelopts, and the block is a symbolic link */
+static void put_kernelopts(void **state, const char *entry, const char *block)
+{
+	_cleanup_(freep) char *link = scratch_path(state, "boot/grub2/grubenv");
+
+	put(state, "boot/loader/entries/m-5.conf", entry, 0644);
+	put(state, "boot/grub2/fonts", "", 0644);
+	put(state, "boot/efi/EFI/redhat/grubenv", block, 0600);
+	put(state, "usr/bin/grub2-editenv", EDITENV, 0755);
+	assert_int_equal(symlink("../efi/EFI/redhat/grubenv", link), 0);
+}
+
+static void test_kernelopts(void **state)
+{
+	static const char entry[] = "linux /vmlinuz-5\noptions $kernelopts $tuned_params\n",
+			  named[] =
+				  "linux /vmlinuz-5\noptions $kernelopts $tuned_params " ROOT "\n",
+			  block[] = BLOCK("root=/dev/mapper/vg-root ro");
+	_cleanup_(freep) char *link = scratch_path(state, "boot/grub2/grubenv"),
+			      *folder = scratch_path(state, "boot/efi/EFI/redhat");
+	_cleanup_(freep) char *detail = NULL, *set = NULL, *late = NULL, *again = NULL,
+			      *reset = NULL;
+	struct stat status;
+
+	put_kernelopts(state, entry, block);
+	assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
+	assert_content(state, "boot/loader/entries/m-5.conf", named);
+	assert_content(state, "boot/grub2/grubenv", BLOCK("root=/dev/mapper/vg-root ro " ROOT));
+	assert_int_equal(lstat(link, &status), 0);
+	assert_true(S_ISLNK(status.st_mode));
+	assert_int_equal(stat(link, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	assert_int_equal(count_entries(folder), 1);
+
+	/* a kernel that is installed later */
+	put(state, "boot/loader/entries/m-6.conf", entry, 0644);
+	assert_int_equal(cmdline_check_root(*state, UUID, &late), CMDLINE_E_OTHER_ROOT);
+	assert_non_null(strstr(late, "m-6.conf"));
+	assert_int_equal(cmdline_set_root(*state, UUID, &again), 0);
+	assert_int_equal(cmdline_check_root(*state, UUID, &detail), 0);
+	assert_content(state, "boot/loader/entries/m-6.conf", named);
+	assert_content(state, "boot/grub2/grubenv", BLOCK("root=/dev/mapper/vg-root ro " ROOT));
+
+	assert_int_equal(cmdline_reset_root(*state, UUID, &reset), 0);
+	assert_content(state, "boot/loader/entries/m-5.conf", entry);
+	assert_content(state, "boot/loader/entries/m-6.conf", entry);
+	assert_content(state, "boot/grub2/grubenv", block);
+}
+
+/* what the block does not say, or has no room for */
+static void test_kernelopts_that_stay(void **state)
+{
+	static const char entry[] = "options root=/dev/sda ro\n",
+			  named[] = "options root=/dev/sda ro " ROOT "\n",
+			  full[] = BLOCK("root=/dev/mapper/rootvg-rootlv ro crashkernel=auto "
+					 "console=tty1 console=ttyS0 earlyprintk=ttyS0");
+	_cleanup_(freep) char *none = NULL, *other = NULL, *failed = NULL, *lost = NULL,
+			      *tool = scratch_path(state, "usr/bin/grub2-editenv"),
+			      *folder = scratch_path(state, "boot/efi/EFI/redhat");
+
+	put_kernelopts(state, entry, "# GRUB Environment Block\n");
+	assert_int_equal(cmdline_set_root(*state, UUID, &none), 0);
+	assert_content(state, "boot/grub2/grubenv", "# GRUB Environment Block\n");
+
+	put(state, "boot/grub2/grubenv", BLOCK("ro quiet"), 0600);
+	assert_int_equal(cmdline_set_root(*state, UUID, &other), 0);
+	assert_content(state, "boot/grub2/grubenv", BLOCK("ro quiet"));
+
+	put(state, "boot/grub2/grubenv", full, 0600);
+	put(state, "boot/loader/entries/m-5.conf", entry, 0644);
+	assert_int_equal(cmdline_set_root(*state, UUID, &failed), CMDLINE_E_FAILED);
+	assert_string_equal(failed, "error: environment block too small");
+	assert_content(state, "boot/grub2/grubenv", full);
+	assert_int_equal(count_entries(folder), 1);
+	/* the entries that are there can be booted all the same */
+	assert_content(state, "boot/loader/entries/m-5.conf", named);
+
+	assert_int_equal(unlink(tool), 0);
+	assert_int_equal(cmdline_set_root(*state, UUID, &lost), 0);
+	assert_content(state, "boot/grub2/grubenv", full);
+}
+
 static void test_no_loader(void **state)
 {
 	_cleanup_(freep) char *detail = NULL;
@@ -285,6 +377,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_grub_that_does_not_listen, scratch_make,
 						scratch_remove),
 		cmocka_unit_test_setup_teardown(test_entries, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_kernelopts, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_kernelopts_that_stay, scratch_make,
+						scratch_remove),
 		cmocka_unit_test_setup_teardown(test_no_loader, scratch_make, scratch_remove),
 	};
 
