@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,7 +102,7 @@ static int check_arguments(const char *arguments, size_t size, const char *uuid,
 
 	if (r < 0)
 		return r;
-	if (root && strncmp(root, "UUID=", 5) == 0 && strcasecmp(root + 5, uuid) == 0)
+	if (cmdline_is_by_uuid(root, uuid))
 		return 0;
 	r = line == 0 ? text_format(ret_detail, "%s says root=%s", where, root ? root : "")
 		      : text_format(ret_detail, "%s, line %zu says root=%s", where, line,

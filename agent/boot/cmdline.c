@@ -62,6 +62,12 @@ bool cmdline_is_uuid(const char *uuid)
 	       strspn(uuid, "0123456789abcdefABCDEF-") == size;
 }
 
+/** cmdline_is_by_uuid() - is a root, as cmdline_root_of() gives it, this filesystem's? */
+bool cmdline_is_by_uuid(const char *root, const char *uuid)
+{
+	return root && strncmp(root, "UUID=", 5) == 0 && strcasecmp(root + 5, uuid) == 0;
+}
+
 /**
  * cmdline_root_of() - the root that counts among some arguments
  * @ret: "UUID=…", "/dev/…" …, NULL when there is none; owned by the caller

@@ -35,3 +35,4 @@ int cmdline_root_of(const char *arguments, size_t size, char **ret);
 int cmdline_add_root(const char *text, const char *key, const char *uuid, char **ret);
 int cmdline_remove_root(const char *text, const char *key, const char *uuid, char **ret);
 bool cmdline_is_uuid(const char *uuid);
+bool cmdline_is_by_uuid(const char *root, const char *uuid);

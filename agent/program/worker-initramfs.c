@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "boot/cmdline.h"
 #include "boot/initramfs-conf.h"
 #include "job/job.h"
 #include "job/split.h"
@@ -22,6 +23,8 @@
 #define MARKERS           BOOT_DIRECTORY "/next-boot"
 #define BOOT_ID           "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_MAX_BYTES 64
+#define CMDLINE           "/proc/cmdline"
+#define SYSTEMD           "/run/systemd/system"
 #define NOTE_MAX_BYTES    (64 * 1024) /* a few sentences a volume */
 #define KEY_WAIT_S        90 /* network, identity and vault together; then the boot goes on as it was */
 #define DEVICE_WAIT_S     30
@@ -225,6 +228,27 @@ static bool has_ended(const struct plan *plan)
 	return true;
 }
 
+/* With dracut it is systemd that mounts the root: what the kernel was told, which must be there
+ * when it is encrypted. initramfs-tools is told by our script. Return: 0 or negative, said. */
+static int check_root(struct job *job)
+{
+	_cleanup_(freep) char *root = NULL;
+	int r;
+
+	if (!job->is_root || access(SYSTEMD, F_OK) < 0)
+		return 0;
+	r = cmdline_find_root(CMDLINE, &root);
+	if (r < 0)
+		return job_fail(job, r, "boot-loader", "Look at the kernel's log.",
+				"the kernel's arguments cannot be read: %m");
+	if (cmdline_is_by_uuid(root, job->uuid))
+		return 0;
+	return job_fail(job, -ENODEV, "boot-loader",
+			"Make the kernel's arguments say root=UUID=… and reboot.",
+			"encrypted, it is not found by what the kernel was told: root=%s",
+			root ? root : "");
+}
+
 /* Have all keys in hand before anything changes. Return: 0, JOB_E_LATER, or negative: refused,
  * said. */
 static int have_keys(struct plan *plan)
@@ -238,6 +262,8 @@ static int have_keys(struct plan *plan)
 		    job->is_committing)
 			continue;
 		r = job_look(job);
+		if (r == 0 && !job->header)
+			r = check_root(job);
 		if (r == 0 && !job->header)
 			r = job_passphrase(job);
 	}

@@ -39,6 +39,28 @@ static void test_root_of(void **state)
 	}
 }
 
+static void test_is_by_uuid(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *root;
+		bool is;
+	} rows[] = {
+		{ "ours",             "UUID=" UUID,                                true },
+		{ "in capitals",      "UUID=0A1B2C3D-0000-4000-8000-000000000001", true },
+		{ "none",             NULL,                                        false },
+		{ "empty",            "",                                          false },
+		{ "a device",         "/dev/mapper/rootvg-rootlv",                 false },
+		{ "another",          "UUID=0a1b2c3d-0000-4000-8000-000000000002", false },
+		{ "longer",           "UUID=" UUID "0",                            false },
+		{ "of the partition", "PARTUUID=" UUID,                            false },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_row(rows[i].name, cmdline_is_by_uuid(rows[i].root, UUID) == rows[i].is);
+}
+
 /* what a root= is added to; NULL = not, and the same text comes back */
 static void test_texts(void **state)
 {
@@ -369,6 +391,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_root_of, scratch_make, scratch_remove),
+		cmocka_unit_test(test_is_by_uuid),
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_texts_without_a_root),
 		cmocka_unit_test_setup_teardown(test_grub_of_debian, scratch_make, scratch_remove),
