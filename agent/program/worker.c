@@ -4,7 +4,8 @@
  *   vmcrypt-worker ID         carry out job ID, from wherever it is, to its end
  *   vmcrypt-worker --early    before the volumes are mounted: what was left for this boot
  *   vmcrypt-worker --initramfs  in the initramfs: what was left for OS volumes
- *   vmcrypt-worker --kernel [VERSION]  warn when the initramfs of a kernel cannot unlock the root
+ *   vmcrypt-worker --kernel [VERSION]  a kernel was installed: its entry finds the root, and a
+ *                             warning when its initramfs cannot unlock it
  *   vmcrypt-worker --inspect  one question on standard input, one answer: what is there, and may we
  *
  * The only program that writes disks, /etc and /boot; has no network. SIGTERM stops it between two
