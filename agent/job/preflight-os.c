@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "boot/cmdline.h"
 #include "boot/initramfs-conf.h"
 #include "boot/initramfs.h"
 #include "job/snapshot.h"
@@ -99,14 +100,34 @@ static int check_swap(struct plan *plan, const struct inventory *inventory)
 	return r;
 }
 
-/** preflight_images() - kernels that could not unlock an encrypted root. Return: 0 or -errno. */
-int preflight_images(struct plan *plan)
+/* Does every boot entry name the encrypted root so that it is found? */
+static int check_arguments(struct plan *plan)
+{
+	_cleanup_(initramfs_conf_clear) struct initramfs_conf conf = { 0 };
+	_cleanup_(freep) char *detail = NULL;
+	int r = initramfs_conf_read(INITRAMFS_CONF, &conf);
+
+	if (r != 0)
+		return r == -ENOMEM ? r : 0; /* said with the images */
+	r = cmdline_check_root("", conf.root_uuid, &detail);
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (r != CMDLINE_E_OTHER_ROOT)
+		return machine(plan, FAULT_WARNING, "boot-loader",
+			       "Make the arguments of each kernel say root=UUID=….",
+			       "It cannot be told how the boot loader's entries name the root.");
+	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-loader", NULL, "preflight",
+			  "Run /usr/lib/vmcrypt/vmcrypt-worker --kernel, or make the kernel's "
+			  "arguments say root=UUID=….",
+			  "A boot entry does not name the root by its UUID %s: %s.", conf.root_uuid,
+			  detail);
+}
+
+static int check_images(struct plan *plan)
 {
 	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
 	int r;
 
-	if (access(INITRAMFS_CONF, F_OK) < 0)
-		return 0;
 	r = initramfs_verify_installed("", NULL, &faults);
 	if (r == -ENOMEM)
 		return r;
@@ -123,6 +144,18 @@ int preflight_images(struct plan *plan)
 			"The initramfs of kernel %s cannot unlock the root: it lacks %s.",
 			faults.faults[i].version, faults.faults[i].missing);
 	return r;
+}
+
+/** preflight_images() - kernels that could not find or unlock an encrypted root. Return: 0 or
+ * -errno. */
+int preflight_images(struct plan *plan)
+{
+	int r;
+
+	if (access(INITRAMFS_CONF, F_OK) < 0)
+		return 0;
+	r = check_images(plan);
+	return r == 0 ? check_arguments(plan) : r;
 }
 
 /** preflight_os() - reasons of the machine's own. Return: 0 or -errno. */
