@@ -67,16 +67,32 @@ install_certificates() {
 	done
 }
 
-# Our volumes are opened by our program. The module for LUKS would ask for them, as if by a passphrase.
-keep_others_off() {
-	local file name source _
+# LUKS UUIDs of our volumes. crypttab names the device, and not the header, of one that is decrypted; its header is still
+# on it then, and the module for LUKS has seen it.
+list_our_uuids() {
+	local name source _
 
+	echo "$1"
 	while read -r name source _; do
-		[[ $name == vmcrypt-* && $source == UUID=* ]] || continue
-		for file in "$initdir"/etc/cmdline.d/*.conf; do
-			[[ ! -e $file ]] || sed -i "s/rd\.luks\.uuid=luks-${source#UUID=}//g" "$file"
-		done
+		[[ $name == vmcrypt-* ]] || continue
+		case $source in
+		UUID=*) echo "${source#UUID=}" ;;
+		*) blkid -s UUID -o value "$source" ;;
+		esac
 	done < <(cat "$dracutsysrootdir/etc/crypttab" 2>/dev/null)
+}
+
+# Our volumes are opened by our program. The module for LUKS would ask for them, as if by a passphrase, and wait for their
+# mappings, which do not come when a volume is plain again.
+keep_others_off() {
+	local file uuid
+
+	while read -r uuid; do
+		[[ $uuid ]] || continue
+		for file in "$initdir"/etc/cmdline.d/*.conf; do
+			[[ ! -e $file ]] || sed -i -E "s/rd\.luks\.uuid=(luks-)?$uuid//gI" "$file"
+		done
+	done < <(list_our_uuids "$1")
 	[[ ! -e $initdir/etc/crypttab ]] || sed -i '/^[[:space:]]*vmcrypt-/d' "$initdir/etc/crypttab"
 }
 
@@ -94,7 +110,7 @@ install_split() {
 }
 
 install() {
-	local FILESYSTEM='' unit
+	local FILESYSTEM='' HEADER_UUID='' unit
 
 	[[ ! -e $split ]] || install_split
 	[[ -e $conf ]] || return 0
@@ -133,6 +149,6 @@ install() {
 	inst_hook cmdline 89 "$moddir/cmdline.sh"
 	inst_hook initqueue/settled 90 "$moddir/wait.sh"
 	inst_hook cleanup 50 "$moddir/cleanup.sh"
-	keep_others_off
+	keep_others_off "$HEADER_UUID"
 	dracut_need_initqueue
 }
