@@ -301,12 +301,11 @@ static int follow_efi(const struct way *way, const struct grub_place *from,
 {
 	int r = way->is_by_stubs ? 0 : install_efi(way, ret_detail);
 
-	if (r == 0)
-		r = follow_stubs(from, to);
-	if (r < 0 || r == GRUB_E_FAILED)
+	if (r != 0)
 		return r;
+	r = follow_stubs(from, to);
 	/* what grub-install has appended, too */
-	return bootfs_settle(ESP_FOLDERS);
+	return r < 0 ? r : bootfs_settle(ESP_FOLDERS);
 }
 
 /**

@@ -138,6 +138,12 @@ static bool waits_for_boot(const struct job *job)
 	       (job->is_os ? !job->plan->is_initramfs : request->is_next_boot);
 }
 
+/* One that has failed, and could not be undone, waits for a person. */
+static bool is_for_boot(const struct job *job)
+{
+	return waits_for_boot(job) && job->progress->state != JOB_FAILED;
+}
+
 static const char *last_step(const struct job *job)
 {
 	if (job->plan->request->kind == REQUEST_GROW)
@@ -304,7 +310,7 @@ static int leave_for_initramfs(struct plan *plan, size_t later)
 	int r;
 
 	for (size_t i = 0; i < plan->n_jobs; i++)
-		any |= waits_for_boot(&plan->jobs[i]) && plan->jobs[i].is_os;
+		any |= is_for_boot(&plan->jobs[i]) && plan->jobs[i].is_os;
 	/* a boot before that one makes room for /boot */
 	if (!plan->has_os || later > 0 || split_waits(plan))
 		return 0;
@@ -324,7 +330,7 @@ static int leave_for_boot(struct plan *plan, size_t later)
 	int r;
 
 	for (size_t i = 0; i < plan->n_jobs; i++)
-		any |= waits_for_boot(&plan->jobs[i]) && !plan->jobs[i].is_os;
+		any |= is_for_boot(&plan->jobs[i]) && !plan->jobs[i].is_os;
 	r = leave_for_initramfs(plan, later);
 	if (r == 0 && any)
 		r = worker_marker(plan, &marker);
