@@ -3,10 +3,9 @@
 # dracut's hook "cmdline": NETWORK= of vmcrypt.conf stands for ip=, when the kernel has none.
 
 NETWORK=
-if [ -e /etc/vmcrypt/vmcrypt.conf ]; then
-	# shellcheck source=/dev/null
-	. /etc/vmcrypt/vmcrypt.conf
-fi
+# shellcheck source=/dev/null
+. /usr/lib/vmcrypt/initramfs-settings.sh
+load_settings /etc/vmcrypt/vmcrypt.conf NETWORK
 if [ -n "$NETWORK" ] && [ "$NETWORK" != dhcp ] && ! getarg ip= > /dev/null; then
 	# for NetworkManager and dracut's own scripts
 	echo "ip=$NETWORK" > /etc/cmdline.d/91vmcrypt.conf

@@ -116,7 +116,7 @@ install() {
 	[[ -e $conf ]] || return 0
 	# shellcheck source=/dev/null
 	. "$conf"
-	inst_multiple /usr/lib/vmcrypt/vmcrypt-{keyfetch,unlock,worker} /usr/lib/vmcrypt/initramfs-storage \
+	inst_multiple /usr/lib/vmcrypt/vmcrypt-{keyfetch,unlock,worker} /usr/lib/vmcrypt/initramfs-{storage,settings.sh} \
 		ip mv rm sed sleep udevadm umount
 	case $FILESYSTEM in
 	ext[234]) inst_multiple e2fsck resize2fs ;;
