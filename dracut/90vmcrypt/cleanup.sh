@@ -6,7 +6,7 @@
 systemctl stop vmcrypt-keyfetch.socket
 if [ -z "${netroot:-}" ] && systemctl -q is-active systemd-networkd.service; then
 	# the socket would start it again
-	systemctl stop vmcrypt-resolver.path systemd-networkd.socket systemd-networkd.service
+	systemctl stop vmcrypt-resolver.service systemd-networkd.socket systemd-networkd.service
 	for path in /sys/class/net/*; do
 		name=${path##*/}
 		[ "$name" != lo ] || continue

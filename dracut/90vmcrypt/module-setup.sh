@@ -110,7 +110,7 @@ install_split() {
 }
 
 install() {
-	local FILESYSTEM='' HEADER_UUID='' unit
+	local FILESYSTEM='' HEADER_UUID=''
 
 	[[ ! -e $split ]] || install_split
 	[[ -e $conf ]] || return 0
@@ -133,9 +133,7 @@ install() {
 	install_certificates
 
 	inst_multiple "$systemdsystemunitdir"/vmcrypt-{keyfetch.socket,keyfetch@.service,initrd.service}
-	for unit in vmcrypt-resolver.path vmcrypt-resolver.service; do
-		inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
-	done
+	inst_simple "$moddir/vmcrypt-resolver.service" "$systemdsystemunitdir/vmcrypt-resolver.service"
 	inst_script "$moddir/initramfs-resolver" /usr/lib/vmcrypt/initramfs-resolver
 	$SYSTEMCTL -q --root "$initdir" add-wants initrd.target vmcrypt-initrd.service
 	# a generator makes these from the kernel's arguments, each with a name of its own
