@@ -13,6 +13,9 @@ if [ -z "${netroot:-}" ]; then
 		[ "$name" != lo ] || continue
 		ip route flush dev "$name"
 		ip addr flush dev "$name"
+		# as udev has found it
+		mtu=$(udevadm info --query=property --path="$path" | sed -n 's/^VMCRYPT_MTU=//p')
+		[ -z "$mtu" ] || ip link set "$name" mtu "$mtu"
 		ip link set "$name" down
 	done
 	# leases, by interface; profiles; what initscripts would copy

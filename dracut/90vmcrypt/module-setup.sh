@@ -127,7 +127,7 @@ install() {
 	# threads that end load it: Argon2id, for recovery keys
 	inst_libdir_file 'libgcc_s.so*'
 	inst_multiple -o /etc/vmcrypt/initramfs.conf /etc/vmcrypt/vmcrypt.conf /etc/vmcrypt/environment
-	inst_rules 61-vmcrypt.rules
+	inst_rules 61-vmcrypt.rules "$moddir/90-vmcrypt-mtu.rules"
 	install_user || return 1
 	install_names
 	install_certificates
