@@ -6,13 +6,21 @@ NETWORK=
 # shellcheck source=/dev/null
 . /usr/lib/vmcrypt/initramfs-settings.sh
 load_settings /etc/vmcrypt/vmcrypt.conf NETWORK
-if [ -n "$NETWORK" ] && [ "$NETWORK" != dhcp ] && ! getarg ip= > /dev/null; then
-	# for NetworkManager and dracut's own scripts
-	echo "ip=$NETWORK" > /etc/cmdline.d/91vmcrypt.conf
-	# for systemd-networkd; in /run it would be there for the booted system, too
-	if [ -x /usr/lib/systemd/systemd-network-generator ]; then
-		/usr/lib/systemd/systemd-network-generator --root=/tmp/vmcrypt -- "ip=$NETWORK" &&
-			mkdir -p /etc/systemd/network &&
-			mv /tmp/vmcrypt/run/systemd/network/* /etc/systemd/network/
-	fi
+if [ "$NETWORK" = dhcp ] || getarg ip= > /dev/null; then
+	NETWORK=
+fi
+# for NetworkManager and dracut's own scripts
+[ -z "$NETWORK" ] || echo "ip=$NETWORK" > /etc/cmdline.d/91vmcrypt.conf
+
+# for systemd-networkd, which takes the first file that fits: before those of the machine's own that are in the image. In
+# /run they would be there for the booted system, too.
+generator=/usr/lib/systemd/systemd-network-generator
+if [ -x "$generator" ]; then
+	# the kernel's; it may not have begun
+	systemctl start systemd-network-generator.service
+	[ -z "$NETWORK" ] || "$generator" -- "ip=$NETWORK"
+	mkdir -p /etc/systemd/network
+	for file in /run/systemd/network/*; do
+		[ ! -e "$file" ] || mv "$file" "/etc/systemd/network/00-vmcrypt-${file##*/}"
+	done
 fi
