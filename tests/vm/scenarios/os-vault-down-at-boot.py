@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The vault is down when an encrypted root is to be unlocked: each attempt is told, and it boots when it is back."""
+"""The vault is down when an encrypted root is to be unlocked: each attempt is told, and it boots when it is back.
+
+What passes by itself is told apart from what a person has to mend.
+"""
 
 import os_story
 
 LIMIT = os_story.LIMIT
 ONLY_BY_NAME = True
 STAGE = "os-encrypted"
+NO_IDENTITY = r"The instance metadata service \S+ cannot be reached.*; trying again"
 
 
 def boot_unanswered(vm, wanted):
@@ -18,12 +22,14 @@ def boot_unanswered(vm, wanted):
 def run(rig):
     vm = os_story.encrypted(rig)
     for stop, start, wanted in (
-            (lambda: rig.cloud.stop("vault"), lambda: rig.cloud.start("vault"), ""),
-            (lambda: rig.cloud.stop("imds"), lambda: rig.cloud.start("imds"), ""),
-            (lambda: rig.cloud.stop("dns"), lambda: rig.cloud.start("dns"), ""),
-            (lambda: rig.cloud.stop("dhcp"), lambda: rig.cloud.start("dhcp"), ""),
-            (lambda: rig.cloud.fault("forbidden-by-rbac", service="vault", count=None),
-             rig.cloud.clear, "")):
+            (lambda: rig.cloud.stop("vault"), lambda: rig.cloud.start("vault"),
+             r"Key vault \S+ cannot be reached.*; trying again"),
+            (lambda: rig.cloud.stop("imds"), lambda: rig.cloud.start("imds"), NO_IDENTITY),
+            (lambda: rig.cloud.stop("dns"), lambda: rig.cloud.start("dns"),
+             r"Key vault \S+ cannot be found: its name does not resolve.*; trying again"),
+            (lambda: rig.cloud.stop("dhcp"), lambda: rig.cloud.start("dhcp"), NO_IDENTITY),
+            (lambda: rig.cloud.fault("forbidden-by-rbac", service="vault", count=None), rig.cloud.clear,
+             r"no role that allows it to unwrap.*403 ForbiddenByRbac.*; next try in \d+ seconds")):
         stop()
         boot_unanswered(vm, wanted)
         start()
