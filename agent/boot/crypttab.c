@@ -15,6 +15,8 @@
 enum { FIELD_NAME, FIELD_DEVICE, FIELD_KEY, FIELD_OPTIONS };
 
 #define SWAP_OPTIONS "swap,cipher=aes-xts-plain64,size=512,nofail"
+#define INITRD       "x-initrd.attach"
+#define HEADER       "header="
 
 void crypttab_entries_clear(struct crypttab_entries *entries)
 {
@@ -55,7 +57,7 @@ static struct table_field find_option(const struct table_line *line, const char 
 
 static int take_entry(const struct table_line *line, struct crypttab_entries *entries)
 {
-	struct table_field header = find_option(line, "header=");
+	struct table_field header = find_option(line, HEADER);
 	struct crypttab_entry *larger, *entry;
 
 	larger = reallocarray(entries->entries, entries->n + 1, sizeof(*larger));
@@ -67,7 +69,7 @@ static int take_entry(const struct table_line *line, struct crypttab_entries *en
 		.name = table_field_decode(&line->fields[FIELD_NAME]),
 		.device = table_field_decode(&line->fields[FIELD_DEVICE]),
 		.header = header.at ? table_field_decode(&header) : NULL,
-		.is_initrd = find_option(line, "x-initrd.attach").at != NULL,
+		.is_initrd = find_option(line, INITRD).at != NULL,
 		.is_swap = find_option(line, "swap").at != NULL,
 	};
 	return entry->name && entry->device && (entry->header || !header.at) ? 0 : -ENOMEM;
@@ -120,6 +122,12 @@ static bool is_plain(const char *text, const char *refused)
 	return true;
 }
 
+static bool can_stand(const struct crypttab_entry *entry)
+{
+	return is_plain(entry->name, "/\\") && is_plain(entry->device, "\\") &&
+	       (!entry->header || is_plain(entry->header, ",\\"));
+}
+
 static bool is_same_device(const char *a, const char *b)
 {
 	static const char by_uuid[] = "/dev/disk/by-uuid/";
@@ -145,6 +153,11 @@ static bool is_same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+static bool is_line_of(const struct table_line *line, const char *name)
+{
+	return line->n > FIELD_DEVICE && table_field_is(&line->fields[FIELD_NAME], name);
+}
+
 static int find(const char *text, const struct crypttab_entry *entry, bool *ret_is_there)
 {
 	struct table_line line = { 0 };
@@ -154,8 +167,7 @@ static int find(const char *text, const struct crypttab_entry *entry, bool *ret_
 		_cleanup_(crypttab_entries_clear) struct crypttab_entries found = { 0 };
 		int r;
 
-		if (line.n <= FIELD_DEVICE ||
-		    !table_field_is(&line.fields[FIELD_NAME], entry->name))
+		if (!is_line_of(&line, entry->name))
 			continue;
 		r = take_entry(&line, &found);
 		if (r < 0)
@@ -186,8 +198,7 @@ int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char
 	char *copy;
 	int r;
 
-	if (!is_plain(entry->name, "/\\") || !is_plain(entry->device, "\\") ||
-	    (entry->header && !is_plain(entry->header, ",\\")))
+	if (!can_stand(entry))
 		return -EINVAL;
 	r = find(text, entry, &is_there);
 	if (r != 0)
@@ -199,13 +210,118 @@ int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char
 	if (!is_there)
 		return text_format(ret, "%s%s%s %s none luks,noauto,nofail%s%s%s%s", text,
 				   is_whole ? "" : "\n", entry->name, entry->device,
-				   entry->is_initrd ? ",x-initrd.attach" : "",
-				   entry->header ? ",header=" : "",
+				   entry->is_initrd ? "," INITRD : "",
+				   entry->header ? "," HEADER : "",
 				   entry->header ? entry->header : "", is_whole ? "\n" : "");
 	copy = strdup(text);
 	if (!copy)
 		return -ENOMEM;
 	*ret = copy;
+	return 0;
+}
+
+/* The options as they stand, but for the two that the entry decides. */
+static void put_options(FILE *out, struct table_field options, const struct crypttab_entry *entry)
+{
+	const char *at = options.at, *end = options.at + options.size, *comma = "";
+	bool is_initrd = false;
+
+	while (at < end) {
+		const char *next = memchr(at, ',', (size_t)(end - at));
+		struct table_field option = { at, (size_t)((next ? next : end) - at) };
+		bool is_attach = table_field_is(&option, INITRD);
+
+		at += option.size + 1;
+		if ((is_attach && !entry->is_initrd) ||
+		    (option.size >= strlen(HEADER) &&
+		     memcmp(option.at, HEADER, strlen(HEADER)) == 0))
+			continue;
+		is_initrd |= is_attach;
+		(void)fprintf(out, "%s%.*s", comma, (int)option.size, option.at);
+		comma = ",";
+	}
+	if (*comma == '\0') {
+		(void)fputs("luks", out);
+		comma = ",";
+	}
+	if (entry->is_initrd && !is_initrd)
+		(void)fprintf(out, "%s" INITRD, comma);
+	if (entry->header)
+		(void)fprintf(out, "%s" HEADER "%s", comma, entry->header);
+}
+
+static void put_pointed(FILE *out, const struct table_line *line,
+			const struct crypttab_entry *entry)
+{
+	const struct table_field *device = &line->fields[FIELD_DEVICE];
+	const char *end = line->at + line->size, *at = device->at + device->size;
+	struct table_field options = { end, 0 };
+
+	(void)fprintf(out, "%.*s%s", (int)(device->at - line->at), line->at, entry->device);
+	if (line->n > FIELD_OPTIONS)
+		options = line->fields[FIELD_OPTIONS];
+	(void)fprintf(out, "%.*s", (int)(options.at - at), at);
+	if (line->n <= FIELD_OPTIONS)
+		(void)fputs(line->n <= FIELD_KEY ? " none " : " ", out);
+	put_options(out, options, entry);
+	at = options.at + options.size;
+	(void)fprintf(out, "%.*s", (int)(end - at), at);
+}
+
+/* Does the line say all that the entry says? Return: 1, 0 or -ENOMEM. */
+static int says(const struct table_line *line, const struct crypttab_entry *entry)
+{
+	_cleanup_(crypttab_entries_clear) struct crypttab_entries found = { 0 };
+	int r = take_entry(line, &found);
+
+	if (r < 0)
+		return r;
+	return is_same_device(found.entries[0].device, entry->device) &&
+	       is_same_text(found.entries[0].header, entry->header) &&
+	       found.entries[0].is_initrd == entry->is_initrd;
+}
+
+/**
+ * crypttab_point_text() - an entry gets another device, header and time to be opened
+ * @entry: its name says which; as for crypttab_add_text(), which adds it where there is none
+ * @ret:   the new table; owned by the caller
+ *
+ * Its other options, and all other bytes, stay.
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
+ */
+int crypttab_point_text(const char *text, const struct crypttab_entry *entry, char **ret)
+{
+	_cleanup_(freep) char *changed = NULL;
+	struct table_line line = { 0 };
+	bool is_there = false;
+	size_t size;
+	FILE *out;
+	int r = 0;
+
+	if (!can_stand(entry))
+		return -EINVAL;
+	out = open_memstream(&changed, &size);
+	if (!out)
+		return -ENOMEM;
+	for (const char *at = text; r >= 0 && table_next(&at, &line);) {
+		bool is_meant = is_line_of(&line, entry->name);
+
+		is_there |= is_meant;
+		r = is_meant ? says(&line, entry) : 1;
+		if (r == 0)
+			put_pointed(out, &line, entry);
+		else
+			(void)fwrite(line.at, 1, line.size, out);
+		(void)fwrite(line.at + line.size, 1, line.ending_bytes, out);
+	}
+	if (fclose(out) != 0)
+		r = -ENOMEM;
+	if (r >= 0 && !is_there)
+		return crypttab_add_text(text, entry, ret);
+	if (r < 0)
+		return r;
+	*ret = steal(changed);
 	return 0;
 }
 
@@ -225,7 +341,7 @@ int crypttab_remove_text(const char *text, const char *name, char **ret)
 	for (const char *at = text; table_next(&at, &line);) {
 		size_t size = line.size + line.ending_bytes;
 
-		if (line.n > FIELD_DEVICE && table_field_is(&line.fields[FIELD_NAME], name)) {
+		if (is_line_of(&line, name)) {
 			/* the last line, without an end of its own: the newline before it is ours
 			 * too */
 			if (line.ending_bytes == 0 && out > left)
@@ -240,6 +356,21 @@ int crypttab_remove_text(const char *text, const char *name, char **ret)
 	return 0;
 }
 
+static int edit(const char *path, const struct crypttab_entry *entry,
+		int (*edit_text)(const char *text, const struct crypttab_entry *entry, char **ret))
+{
+	_cleanup_(freep) char *own_path = NULL, *text = NULL, *changed = NULL;
+	int r;
+
+	r = read_text(path, &own_path, &text);
+	if (r != 0)
+		return r;
+	r = edit_text(text, entry, &changed);
+	if (r != 0 || strcmp(text, changed) == 0)
+		return r;
+	return file_write_atomic(own_path, changed, strlen(changed), 0600);
+}
+
 /**
  * crypttab_add() - add the entry of a volume to the file
  * @path: made with mode 0600 if absent; replaced whole
@@ -250,16 +381,18 @@ int crypttab_remove_text(const char *text, const char *name, char **ret)
  */
 int crypttab_add(const char *path, const struct crypttab_entry *entry)
 {
-	_cleanup_(freep) char *own_path = NULL, *text = NULL, *changed = NULL;
-	int r;
+	return edit(path, entry, crypttab_add_text);
+}
 
-	r = read_text(path, &own_path, &text);
-	if (r != 0)
-		return r;
-	r = crypttab_add_text(text, entry, &changed);
-	if (r != 0 || strcmp(text, changed) == 0)
-		return r;
-	return file_write_atomic(own_path, changed, strlen(changed), 0600);
+/**
+ * crypttab_point() - as crypttab_point_text(), in one write: at no moment is there no entry
+ *
+ * Return: 0 (also when it says so already), CRYPTTAB_E_MALFORMED, -EINVAL or -errno; on any but 0
+ * the file is as before.
+ */
+int crypttab_point(const char *path, const struct crypttab_entry *entry)
+{
+	return edit(path, entry, crypttab_point_text);
 }
 
 /**

@@ -34,7 +34,9 @@ struct crypttab_entries {
 void crypttab_entries_clear(struct crypttab_entries *entries);
 int crypttab_read(const char *path, struct crypttab_entries *ret); /* absent file: none */
 int crypttab_add(const char *path, const struct crypttab_entry *entry);
+int crypttab_point(const char *path, const struct crypttab_entry *entry);
 int crypttab_remove(const char *path, const char *name);
 
 int crypttab_add_text(const char *text, const struct crypttab_entry *entry, char **ret);
+int crypttab_point_text(const char *text, const struct crypttab_entry *entry, char **ret);
 int crypttab_remove_text(const char *text, const char *name, char **ret);

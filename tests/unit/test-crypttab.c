@@ -91,6 +91,53 @@ static void test_add(void **state)
 	}
 }
 
+/* device, header and time change; the rest of the line is the administrator's */
+static void test_point(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *text, *device, *header;
+		bool is_initrd;
+		const char *after;
+	} rows[] = {
+		{ "to a file",           "a /a\n" LINE "\nb /b\n", "/dev/sdc", "/boot/h", false, "a /a\ndata /dev/sdc none luks,noauto,nofail,header=/boot/h\nb /b\n" },
+		{ "and back",            "data /dev/sdc none luks,noauto,nofail,header=/boot/h\n", "UUID=" UUID, NULL, false, LINE "\n" },
+		{ "out of the initramfs", LINE ",x-initrd.attach\n", "/dev/sdc", "/boot/h", false, "data /dev/sdc none luks,noauto,nofail,header=/boot/h\n" },
+		{ "and into it again",   "data /dev/sdc none luks,noauto,nofail,header=/boot/h\n", "UUID=" UUID, NULL, true, LINE ",x-initrd.attach\n" },
+		{ "stays in it",         LINE ",x-initrd.attach\n", "/dev/sdc", "/boot/h", true, "data /dev/sdc none luks,noauto,nofail,x-initrd.attach,header=/boot/h\n" },
+		{ "there already",       "data /dev/sdc - header=/boot/h,x\n", "/dev/sdc", "/boot/h", false, "data /dev/sdc - header=/boot/h,x\n" },
+		{ "UUID in capitals",    "data UUID=0F8A1C52-6D3E-4B7A-9C61-2E5D7F3B9A10\n", "UUID=" UUID, NULL, false, "data UUID=0F8A1C52-6D3E-4B7A-9C61-2E5D7F3B9A10\n" },
+		{ "other options stay",  "data\tUUID=" UUID "  none\tluks,discard,tries=3 \n", "/dev/sdc", "/boot/h", false, "data\t/dev/sdc  none\tluks,discard,tries=3,header=/boot/h \n" },
+		{ "another header",      LINE ",header=/a,discard", "UUID=" UUID, "/b", false, LINE ",discard,header=/b" },
+		{ "no other option",     "data /a - header=/a", "/a", NULL, false, "data /a - luks" },
+		{ "no options",          "data /a -", "/a", "/h", false, "data /a - luks,header=/h" },
+		{ "nothing but a device", "data /a", "/b", NULL, false, "data /b none luks" },
+		{ "like the option",     "data /a - headers,x-initrd.attached", "/b", NULL, false, "data /b - headers,x-initrd.attached" },
+		{ "a longer name",       "data2 /a - luks\n", "UUID=" UUID, NULL, false, "data2 /a - luks\n" LINE "\n" },
+		{ "not there",           "", "UUID=" UUID, NULL, true, LINE ",x-initrd.attach\n" },
+		{ "a blank",             LINE, "/dev/a b", NULL, false, NULL },
+		{ "a comma",             LINE, "/dev/a", "/a,b", false, NULL },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct crypttab_entry entry = { .name = (char *)"data",
+						      .device = (char *)rows[i].device,
+						      .header = (char *)rows[i].header,
+						      .is_initrd = rows[i].is_initrd };
+		_cleanup_(freep) char *after = NULL, *again = NULL;
+		int r = crypttab_point_text(rows[i].text, &entry, &after);
+
+		assert_row(rows[i].name, r == (rows[i].after ? 0 : -EINVAL));
+		if (!rows[i].after)
+			continue;
+		if (strcmp(after, rows[i].after) != 0)
+			fail_msg("%s: %s", rows[i].name, after);
+		assert_row(rows[i].name, crypttab_point_text(after, &entry, &again) == 0);
+		assert_row(rows[i].name, strcmp(again, after) == 0);
+	}
+}
+
 static void test_remove(void **state)
 {
 	/* clang-format off */
@@ -186,6 +233,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_distributions, scratch_make, scratch_remove),
 		cmocka_unit_test(test_add),
+		cmocka_unit_test(test_point),
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_initrd),
 		cmocka_unit_test_setup_teardown(test_swap, scratch_make, scratch_remove),
