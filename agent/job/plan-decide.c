@@ -113,12 +113,36 @@ static int decide_encrypt(struct plan *plan, struct inventory *inventory, struct
 	return 0;
 }
 
-static int decide_decrypt(struct inventory *inventory, struct volume *volume,
-			  const struct header_info *header, struct job *job)
+/* Where crypttab says that the header of this device is kept; NULL = nowhere else. */
+static const char *detached_file(const struct crypttab_entries *crypttab,
+				 const struct volume *volume)
+{
+	for (size_t i = 0; i < crypttab->n; i++) {
+		const struct crypttab_entry *entry = &crypttab->entries[i];
+		struct stat device;
+
+		if (entry->header && stat(entry->device, &device) == 0 && S_ISBLK(device.st_mode) &&
+		    device.st_rdev == volume->devno)
+			return entry->header;
+	}
+	return NULL;
+}
+
+static bool is_initrd_entry(const struct crypttab_entries *crypttab, const char *mapping)
+{
+	for (size_t i = 0; i < crypttab->n; i++)
+		if (strcmp(crypttab->entries[i].name, mapping) == 0)
+			return crypttab->entries[i].is_initrd;
+	return false;
+}
+
+static int decide_decrypt(struct inventory *inventory, const struct crypttab_entries *crypttab,
+			  struct volume *volume, const struct header_info *header, struct job *job)
 {
 	struct volume *mapped = inventory_find_mapping(inventory, header->token->mapping);
 	int r;
 
+	job->is_initrd = is_initrd_entry(crypttab, header->token->mapping);
 	job->is_os = mapped && mapped->role == VOLUME_ROLE_OS;
 	job->is_root = mapped && mapped->is_root;
 	job->device_bytes = volume->size_bytes;
@@ -155,37 +179,23 @@ static bool is_left_behind(const struct plan *plan, const struct inventory *inve
 	       !growth_is_none(&growth);
 }
 
-static int decide_grow(struct inventory *inventory, struct volume *volume,
-		       const struct header_info *header, const char *file, struct job *job)
+static int decide_grow(struct inventory *inventory, const struct crypttab_entries *crypttab,
+		       struct volume *volume, const struct header_info *header, struct job *job)
 {
 	struct volume *mapped = inventory_find_mapping(inventory, header->token->mapping);
 	struct growth growth = { 0 };
 	int r;
 
-	r = decide_decrypt(inventory, volume, header, job);
+	r = decide_decrypt(inventory, crypttab, volume, header, job);
 	free(steal(job->header_file));
 	if (r == 0)
-		r = text_copy(header->is_detached ? file : NULL, &job->header_file);
+		r = text_copy(header->is_detached ? detached_file(crypttab, volume) : NULL,
+			      &job->header_file);
 	if (r == 0 && mapped)
 		r = growth_find(inventory, volume, mapped, header, &growth);
 	if (growth.partition_bytes > 0)
 		job->room = ROOM_PARTITION;
 	return r;
-}
-
-/* Where crypttab says that the header of this device is kept; NULL = nowhere else. */
-static const char *detached_file(const struct crypttab_entries *crypttab,
-				 const struct volume *volume)
-{
-	for (size_t i = 0; i < crypttab->n; i++) {
-		const struct crypttab_entry *entry = &crypttab->entries[i];
-		struct stat device;
-
-		if (entry->header && stat(entry->device, &device) == 0 && S_ISBLK(device.st_mode) &&
-		    device.st_rdev == volume->devno)
-			return entry->header;
-	}
-	return NULL;
 }
 
 /* Our header on this device or for it, or NULL. */
@@ -251,9 +261,8 @@ int plan_decide(struct plan *plan, struct inventory *inventory)
 				continue;
 			plan->n_jobs++;
 			r = request->kind == REQUEST_GROW
-				    ? decide_grow(inventory, volume, header,
-						  detached_file(&crypttab, volume), job)
-				    : decide_decrypt(inventory, volume, header, job);
+				    ? decide_grow(inventory, &crypttab, volume, header, job)
+				    : decide_decrypt(inventory, &crypttab, volume, header, job);
 		}
 		if (r < 0)
 			return r;

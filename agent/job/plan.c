@@ -138,6 +138,8 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "root", job->is_root);
 	if (r == 0)
+		r = json_set_bool(object, "initrd", job->is_initrd);
+	if (r == 0)
 		r = json_set_bool(object, "boot_failed", job->has_boot_failed);
 	if (r == 0)
 		r = json_set_bool(object, "restoring", job->is_restoring);
@@ -190,6 +192,7 @@ static int job_from_json(struct json_object *object, struct job *job)
 	job->is_committing = json_get_bool(object, "committing", false);
 	job->is_os = json_get_bool(object, "os", false);
 	job->is_root = json_get_bool(object, "root", false);
+	job->is_initrd = json_get_bool(object, "initrd", false);
 	job->has_boot_failed = json_get_bool(object, "boot_failed", false);
 	job->is_restoring = json_get_bool(object, "restoring", false);
 	job->is_closed = json_get_bool(object, "closed", false);

@@ -43,6 +43,7 @@ struct job {
 	bool is_os; /* on the OS disk: its header is written in the initramfs, its state lies in
 		       BOOT_DIRECTORY */
 	bool is_root;
+	bool is_initrd; /* decrypt: its entry in crypttab said that the initramfs opens it */
 
 	/* decided once, kept in the journal */
 	char *uuid;       /* of the filesystem: the volume's name */

@@ -76,6 +76,10 @@ static int export_undo(struct job *job)
 	return file_remove_durably(job->header_file);
 }
 
+/*
+ * The initramfs opens what has a header at its head, and the root, whose file it is told of. Any
+ * other volume on its way back is the running system's, so that its entry must not say otherwise.
+ */
 static int tell_crypttab(struct job *job, bool is_exported)
 {
 	_cleanup_(freep) char *source = NULL;
@@ -84,15 +88,15 @@ static int tell_crypttab(struct job *job, bool is_exported)
 
 	r = is_exported ? text_format(&source, "%s", job->device)
 			: text_format(&source, "UUID=%s", job->header_uuid);
-	if (r == 0)
-		r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
 	if (r < 0)
 		return r;
 	entry = (struct crypttab_entry){ .name = job->mapping,
 					 .device = source,
-					 .header = is_exported ? job->header_file : NULL };
-	r = crypttab_add(CRYPTTAB_PATH, &entry);
-	return r > 0 ? -EEXIST : r;
+					 .header = is_exported ? job->header_file : NULL,
+					 .is_initrd =
+						 job->is_initrd && (job->is_root || !is_exported) };
+	r = crypttab_point(CRYPTTAB_PATH, &entry);
+	return r > 0 ? -EBADMSG : r;
 }
 
 static int boot_done(struct job *job)
