@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -69,10 +70,32 @@ static int export_apply(struct job *job)
 	return job_look(job);
 }
 
+/*
+ * Is the file the only header? It is where the header has always been detached, and from the moment
+ * on that the initialisation of a decryption, whether or not it came to its end, has begun to wipe
+ * the one at the head. Then the file, and all that names it, stays.
+ *
+ * Return: 1, 0 or -errno.
+ */
+static int is_only_header(const struct job *job)
+{
+	_cleanup_(header_info_freep) struct header_info *head = NULL;
+	int r;
+
+	if (!job->backing)
+		return -ENODEV;
+	r = header_read(job->backing->path, NULL, &head);
+	if (r < 0)
+		return r;
+	return r > 0 || strcasecmp(head->uuid, job->header_uuid) != 0;
+}
+
 static int export_undo(struct job *job)
 {
-	if (job->header && (job->header->is_decrypting || !job->header->is_detached))
-		return 0;
+	int r = is_only_header(job);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return file_remove_durably(job->header_file);
 }
 
@@ -126,7 +149,9 @@ static int boot_apply(struct job *job)
 
 static int boot_undo(struct job *job)
 {
-	return tell_crypttab(job, false);
+	int r = is_only_header(job);
+
+	return r < 0 ? r : tell_crypttab(job, r == 1);
 }
 
 /* Plain on its own device, or a header that says that nothing is encrypted any more. */
@@ -240,11 +265,15 @@ static int os_boot_apply(struct job *job)
 	return r != 0 || !job->is_root ? r : step_os_prepare(job, job->header_file);
 }
 
+/* Of a root whose file is its only header, every image that was made so far looks there. */
 static int os_boot_undo(struct job *job)
 {
 	int r = boot_undo(job);
 
-	return r != 0 || !job->is_root ? r : step_os_prepare(job, NULL);
+	if (r != 0 || !job->is_root)
+		return r;
+	r = is_only_header(job);
+	return r == 0 ? step_os_prepare(job, NULL) : r < 0 ? r : 0;
 }
 
 /* The mapping is a plain window onto the device by now; only a boot gets the root off it. */
