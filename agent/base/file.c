@@ -16,6 +16,8 @@
 
 #include "base/cleanup.h"
 
+#define COPY_CHUNK_BYTES (1024 * 1024)
+
 /**
  * file_read() - whole file, NUL-terminated
  * @max_bytes: refuse more than this (-EFBIG)
@@ -167,6 +169,51 @@ int file_copy(const char *from, const char *to, mode_t mode)
 	if (n < 0 || fsync(out) < 0)
 		return -errno;
 	return file_sync_parent(to);
+}
+
+/**
+ * file_copy_range() - a stretch of one file or device to a place in another, durably
+ * @to_flags: as of open(2); what is made has mode 0600
+ *
+ * Return: 0, -EIO (@from ends before) or -errno.
+ */
+int file_copy_range(const char *from, uint64_t from_bytes, const char *to, uint64_t to_bytes,
+		    uint64_t size_bytes, int to_flags)
+{
+	_cleanup_(freep) char *chunk = malloc(COPY_CHUNK_BYTES);
+	_cleanup_(closep) int in = -EBADF, out = -EBADF;
+
+	if (!chunk)
+		return -ENOMEM;
+	in = open(from, O_RDONLY | O_CLOEXEC);
+	if (in < 0)
+		return -errno;
+	out = open(to, to_flags | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -errno;
+	while (size_bytes > 0) {
+		size_t want = size_bytes < COPY_CHUNK_BYTES ? (size_t)size_bytes : COPY_CHUNK_BYTES;
+		ssize_t n = pread(in, chunk, want, (off_t)from_bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		for (ssize_t written = 0; written < n;) {
+			ssize_t m = pwrite(out, chunk + written, (size_t)(n - written),
+					   (off_t)to_bytes + written);
+
+			if (m < 0 && errno == EINTR)
+				continue;
+			if (m < 0)
+				return -errno;
+			written += m;
+		}
+		from_bytes += (uint64_t)n;
+		to_bytes += (uint64_t)n;
+		size_bytes -= (uint64_t)n;
+	}
+	return fsync(out) < 0 ? -errno : 0;
 }
 
 /** file_remove_durably() - unlink and fsync the folder; absent is fine. Return: 0 or -errno. */

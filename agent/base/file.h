@@ -14,6 +14,8 @@
 int file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_size);
 int file_write_atomic(const char *path, const void *data, size_t size_bytes, mode_t mode);
 int file_copy(const char *from, const char *to, mode_t mode);
+int file_copy_range(const char *from, uint64_t from_bytes, const char *to, uint64_t to_bytes,
+		    uint64_t size_bytes, int to_flags);
 int file_write_volatile(const char *path, const void *data, size_t size_bytes, mode_t mode);
 int file_remove_durably(const char *path);
 int file_lock(const char *path, int *ret_fd);

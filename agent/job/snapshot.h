@@ -11,6 +11,8 @@
 #include "job/plan.h"
 
 #define SNAPSHOT_EDGE_BYTES (32ULL * 1024 * 1024)
+#define SNAPSHOT_MANIFEST_MAX_BYTES                                                                \
+	(4 * 1024 * 1024) /* a thousand files at a few hundred bytes, and room */
 
 int snapshot_take(
 	struct job *job); /* this volume, and the machine's files if they are not there yet */

@@ -93,6 +93,21 @@ static void test_large_file_comes_whole(void **state)
 	assert_memory_equal(text, data, size);
 }
 
+static void test_copy_range(void **state)
+{
+	_cleanup_(freep) char *from = scratch_path(state, "from"), *to = scratch_path(state, "to"),
+			      *text = NULL;
+
+	write_file(from, "0123456789", 0644);
+	assert_int_equal(file_copy_range(from, 2, to, 0, 6, O_WRONLY | O_CREAT), 0);
+	assert_int_equal(file_copy_range(from, 8, to, 1, 2, O_WRONLY), 0);
+	text = read_file(to);
+	assert_string_equal(text, "289567");
+	assert_int_equal(file_copy_range(from, 9, to, 0, 2, O_WRONLY), -EIO);
+	assert_int_equal(unlink(to), 0);
+	assert_int_equal(file_copy_range(from, 0, to, 0, 1, O_WRONLY), -ENOENT);
+}
+
 static void test_remove(void **state)
 {
 	_cleanup_(freep) char *path = scratch_path(state, "file");
@@ -178,6 +193,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_read_is_bounded, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_large_file_comes_whole, scratch_make,
 						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_copy_range, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_remove, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_lock_excludes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_directory_make, scratch_make, scratch_remove),
