@@ -16,6 +16,7 @@
 #include "job/steps.h"
 
 #define STAGED_HEADERS   3 /* as built, in its commit, and for the end of a conversion */
+#define EXPORTED_HEADERS 2 /* the one that counts from then on, and in the snapshot */
 #define RESUME           "/sys/power/resume"
 #define RESUME_MAX_BYTES 64
 #define RESUME_NONE      "0:0"
@@ -29,13 +30,14 @@ static int machine(struct plan *plan, enum fault_level level, const char *code, 
 /* Where is /boot, and has it room for what the initramfs needs? */
 static int check_boot(struct plan *plan, struct inventory *inventory)
 {
+	bool is_encrypt = plan->request->kind == REQUEST_ENCRYPT;
 	uint64_t needed = 0, there;
 	int r;
 
 	if (access("/boot", F_OK) < 0)
 		return machine(plan, FAULT_ERROR, "no-boot", "Mount the boot filesystem on /boot.",
 			       "There is no /boot.");
-	if (split_is_inside(inventory)) {
+	if (is_encrypt && split_is_inside(inventory)) {
 		r = split_decide(plan, inventory);
 		if (r < 0)
 			return r;
@@ -49,14 +51,17 @@ static int check_boot(struct plan *plan, struct inventory *inventory)
 				  strerror(-r));
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		if (plan->jobs[i].is_os)
-			needed += 2 * SNAPSHOT_EDGE_BYTES + STAGED_HEADERS * HEADER_SHIFT_BYTES;
+			needed += 2 * SNAPSHOT_EDGE_BYTES +
+				  (is_encrypt ? STAGED_HEADERS : EXPORTED_HEADERS) *
+					  HEADER_SHIFT_BYTES;
 	if (there >= needed)
 		return 0;
 	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-space", NULL, "preflight",
 			  "Remove old kernels, or enlarge /boot.",
-			  "/boot has %llu MiB free, %llu MiB are needed while it is encrypted.",
+			  "/boot has %llu MiB free, %llu MiB are needed while it is %s.",
 			  (unsigned long long)(there / 1024 / 1024),
-			  (unsigned long long)(needed / 1024 / 1024));
+			  (unsigned long long)(needed / 1024 / 1024),
+			  is_encrypt ? "encrypted" : "decrypted");
 }
 
 /* A memory image on a swap partition would hold the root's content in the clear. */
@@ -163,11 +168,10 @@ int preflight_os(struct plan *plan, struct inventory *inventory)
 {
 	int r;
 
-	if (plan->request->kind != REQUEST_ENCRYPT)
-		return 0;
 	r = check_boot(plan, inventory);
-	if (r == 0)
-		r = check_hibernation(plan);
+	if (r < 0 || plan->request->kind != REQUEST_ENCRYPT)
+		return r;
+	r = check_hibernation(plan);
 	if (r == 0)
 		r = check_swap(plan, inventory);
 	if (r == 0 && plan->request->provider == KEY_PROVIDER_FILE)

@@ -348,10 +348,42 @@ int snapshot_has(const struct job *job)
 	return 0;
 }
 
-/** snapshot_forget_data() - remove the copies of the volume's content. Return: 0 or -errno. */
+static int remove_folder(const char *path)
+{
+	const char *const argv[] = { "rm", "-rf", "--", path, NULL };
+
+	return process_run(argv, 60, NULL, NULL);
+}
+
+/**
+ * snapshot_discard() - remove what there is of a snapshot that could not be taken
+ *
+ * It may be what fills /boot. What other volumes of the plan have in it stays.
+ *
+ * Return: 0 or -errno.
+ */
+int snapshot_discard(const struct job *job)
+{
+	_cleanup_(freep) char *folder = NULL, *volumes = NULL, *all = NULL;
+	int r;
+
+	r = volume_path(job, "", &folder);
+	if (r == 0)
+		r = snapshot_path(job, "volumes", &volumes);
+	if (r == 0)
+		r = snapshot_path(job, "", &all);
+	if (r == 0)
+		r = remove_folder(folder);
+	if (r == 0 && rmdir(volumes) < 0 && errno != ENOENT)
+		return errno == ENOTEMPTY ? 0 : -errno;
+	return r == 0 ? remove_folder(all) : r;
+}
+
+/** snapshot_forget_data() - remove the large part: what is the volume's own. Return: 0 or -errno.
+ */
 int snapshot_forget_data(struct job *job)
 {
-	static const char *const names[] = { "head", "tail" };
+	static const char *const names[] = { "head", "tail", "luks-header" };
 	int r = 0;
 
 	if (snapshot_has(job) != 1)

@@ -19,6 +19,7 @@ int snapshot_take(
 int snapshot_take_head(struct job *job); /* again, now that the volume is quiet */
 int snapshot_put_head_back(struct job *job);
 int snapshot_has(const struct job *job); /* 1, 0 or -errno */
+int snapshot_discard(const struct job *job);
 int snapshot_forget_data(
 	struct job *job); /* plain data must not stay in the clear beside an encrypted volume */
 int snapshot_restore(struct plan *plan);

@@ -11,10 +11,17 @@
 #include "boot/crypttab.h"
 #include "boot/fstab.h"
 #include "job/record.h"
+#include "job/snapshot.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
+
+/* Nothing was changed, and it is large: the next try takes one of its own. */
+static int snapshot_undo(struct job *job)
+{
+	return snapshot_forget_data(job);
+}
 
 /* The header says where the passphrase is; that it answers is proven before anything changes. */
 static int passphrase_apply(struct job *job)
@@ -313,6 +320,8 @@ static int tidy_apply(struct job *job)
 		r = file_remove_durably(elsewhere);
 	if (r == 0)
 		r = record_forget(job->uuid);
+	if (r == 0)
+		r = snapshot_forget_data(job);
 	if (r < 0)
 		log_warning_errno(r, "Volume %s: files of its encryption are left behind: %m",
 				  job->uuid);
@@ -321,25 +330,25 @@ static int tidy_apply(struct job *job)
 
 /* clang-format off */
 static const struct step steps[] = {
-	{ "snapshot",   step_snapshot_done, step_snapshot,    NULL,        false },
-	{ "passphrase", NULL,               passphrase_apply, NULL,        false },
-	{ "export",     export_done,        export_apply,     export_undo, false },
-	{ "boot",       boot_done,          boot_apply,       boot_undo,   false },
-	{ "initialise", initialise_done,    initialise_apply, NULL,        true  },
-	{ "decrypt",    decrypt_done,       step_convert,     NULL,        false },
-	{ "release",    NULL,               release_apply,    NULL,        false },
-	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,        false },
+	{ "snapshot",   step_snapshot_done, step_snapshot,    snapshot_undo, false },
+	{ "passphrase", NULL,               passphrase_apply, NULL,          false },
+	{ "export",     export_done,        export_apply,     export_undo,   false },
+	{ "boot",       boot_done,          boot_apply,       boot_undo,     false },
+	{ "initialise", initialise_done,    initialise_apply, NULL,          true  },
+	{ "decrypt",    decrypt_done,       step_convert,     NULL,          false },
+	{ "release",    NULL,               release_apply,    NULL,          false },
+	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,          false },
 };
 
 static const struct step os_steps[] = {
-	{ "snapshot",   step_snapshot_done, step_snapshot,    NULL,         false },
-	{ "passphrase", NULL,               passphrase_apply, NULL,         false },
-	{ "export",     export_done,        export_apply,     export_undo,  false },
-	{ "boot",       os_boot_done,       os_boot_apply,    os_boot_undo, false },
-	{ "initialise", initialise_done,    initialise_apply, NULL,         true  },
-	{ "decrypt",    decrypt_done,       step_convert,     NULL,         false },
-	{ "release",    NULL,               os_release_apply, NULL,         false },
-	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,         false },
+	{ "snapshot",   step_snapshot_done, step_snapshot,    snapshot_undo, false },
+	{ "passphrase", NULL,               passphrase_apply, NULL,          false },
+	{ "export",     export_done,        export_apply,     export_undo,   false },
+	{ "boot",       os_boot_done,       os_boot_apply,    os_boot_undo,  false },
+	{ "initialise", initialise_done,    initialise_apply, NULL,          true  },
+	{ "decrypt",    decrypt_done,       step_convert,     NULL,          false },
+	{ "release",    NULL,               os_release_apply, NULL,          false },
+	{ "tidy",       step_tidy_done,     tidy_apply,       NULL,          false },
 };
 /* clang-format on */
 

@@ -50,11 +50,12 @@ int step_snapshot(struct job *job)
 		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
 				"its device %s is not there", job->device);
 	r = snapshot_take(job);
-	if (r < 0)
-		return job_fail(job, r, "snapshot-failed",
-				"Make room below " STATE_DIRECTORY " and try again.",
-				"its state cannot be saved: %m");
-	return 0;
+	if (r == 0)
+		return 0;
+	(void)snapshot_discard(job);
+	return job_fail(job, r, "snapshot-failed",
+			"Make room below " STATE_DIRECTORY " and on /boot, and try again.",
+			"its state cannot be saved: %m");
 }
 
 /* The journal names a reference, and the vault gives what it names. */

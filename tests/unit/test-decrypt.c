@@ -19,6 +19,7 @@
 static struct {
 	const char *crypttab; /* path */
 	bool has_file;        /* the header's */
+	bool has_snapshot;    /* with copies of the volume's content */
 	int head;             /* what reading a header at the volume's head comes to */
 	char prepared[16];    /* each try to make the images: f = to look into the file, n = not */
 } world;
@@ -30,6 +31,7 @@ void __wrap_job_step(struct job *job, const char *name);
 int __wrap_job_passphrase(struct job *job);
 int __wrap_plan_save(struct plan *plan);
 int __wrap_step_snapshot_done(struct job *job);
+int __wrap_snapshot_forget_data(struct job *job);
 bool __wrap_step_os_is_prepared(struct job *job, const char *header);
 int __wrap_step_os_prepare(struct job *job, const char *header);
 int __wrap_header_read(const char *device, const char *file, struct header_info **ret);
@@ -75,6 +77,13 @@ int __wrap_step_snapshot_done(struct job *job)
 {
 	(void)job;
 	return 1;
+}
+
+int __wrap_snapshot_forget_data(struct job *job)
+{
+	(void)job;
+	world.has_snapshot = false;
+	return 0;
 }
 
 bool __wrap_step_os_is_prepared(struct job *job, const char *header)
@@ -169,11 +178,12 @@ static void test_failed_images(void **state)
 
 		memset(&world, 0, sizeof(world));
 		world.crypttab = crypttab;
-		world.has_file = true;
+		world.has_file = world.has_snapshot = true;
 		world.head = rows[i].head;
 		write_file(crypttab, rows[i].before, 0600);
 		assert_row(rows[i].promise, run(&decrypt_os_steps, true) == -ENOEXEC);
 		assert_row(rows[i].promise, world.has_file == (rows[i].head != 0));
+		assert_row(rows[i].promise, world.has_snapshot == (rows[i].head < 0));
 		assert_row(rows[i].promise, strcmp(world.prepared, rows[i].prepared) == 0);
 		after = read_file(crypttab);
 		if (strcmp(after, rows[i].after) != 0)
