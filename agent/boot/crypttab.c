@@ -237,7 +237,8 @@ static void put_options(FILE *out, struct table_field options, const struct cryp
 		     memcmp(option.at, HEADER, strlen(HEADER)) == 0))
 			continue;
 		is_initrd |= is_attach;
-		(void)fprintf(out, "%s%.*s", comma, (int)option.size, option.at);
+		(void)fputs(comma, out);
+		table_put(out, option.at, option.at + option.size);
 		comma = ",";
 	}
 	if (*comma == '\0') {
@@ -257,15 +258,15 @@ static void put_pointed(FILE *out, const struct table_line *line,
 	const char *end = line->at + line->size, *at = device->at + device->size;
 	struct table_field options = { end, 0 };
 
-	(void)fprintf(out, "%.*s%s", (int)(device->at - line->at), line->at, entry->device);
+	table_put(out, line->at, device->at);
+	(void)fputs(entry->device, out);
 	if (line->n > FIELD_OPTIONS)
 		options = line->fields[FIELD_OPTIONS];
-	(void)fprintf(out, "%.*s", (int)(options.at - at), at);
+	table_put(out, at, options.at);
 	if (line->n <= FIELD_OPTIONS)
 		(void)fputs(line->n <= FIELD_KEY ? " none " : " ", out);
 	put_options(out, options, entry);
-	at = options.at + options.size;
-	(void)fprintf(out, "%.*s", (int)(end - at), at);
+	table_put(out, options.at + options.size, end);
 }
 
 /* Does the line say all that the entry says? Return: 1, 0 or -ENOMEM. */
@@ -312,15 +313,14 @@ int crypttab_point_text(const char *text, const struct crypttab_entry *entry, ch
 		if (r == 0)
 			put_pointed(out, &line, entry);
 		else
-			(void)fwrite(line.at, 1, line.size, out);
-		(void)fwrite(line.at + line.size, 1, line.ending_bytes, out);
+			table_put(out, line.at, line.at + line.size);
+		table_put(out, line.at + line.size, line.at + line.size + line.ending_bytes);
 	}
-	if (fclose(out) != 0)
-		r = -ENOMEM;
-	if (r >= 0 && !is_there)
+	changed = table_finish(out, &changed);
+	if (r < 0 || !changed)
+		return r < 0 ? r : -ENOMEM;
+	if (!is_there)
 		return crypttab_add_text(text, entry, ret);
-	if (r < 0)
-		return r;
 	*ret = steal(changed);
 	return 0;
 }

@@ -105,6 +105,25 @@ int table_field_encode(FILE *out, const char *text)
 	return 0;
 }
 
+/** table_put() - write text[from, to) */
+void table_put(FILE *out, const char *from, const char *to)
+{
+	(void)fwrite(from, 1, (size_t)(to - from), out);
+}
+
+/** table_finish() - end of a memory stream: its text, or NULL when there was no memory for all of
+ * it */
+char *table_finish(FILE *out, char **text)
+{
+	bool is_bad = ferror(out) != 0;
+
+	if (fclose(out) != 0 || is_bad) {
+		free(steal(*text));
+		return NULL;
+	}
+	return steal(*text);
+}
+
 /**
  * table_tag_value() - the value of UUID=… and its kind, with or without quotes
  * @spec: decoded field

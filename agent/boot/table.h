@@ -31,5 +31,7 @@ bool table_next(const char **at, struct table_line *line);
 bool table_field_is(const struct table_field *field, const char *text);
 char *table_field_decode(const struct table_field *field);
 int table_field_encode(FILE *out, const char *text);
+void table_put(FILE *out, const char *from, const char *to);
+char *table_finish(FILE *out, char **text);
 const char *table_tag_value(const char *spec, const char *tag, size_t *ret_size);
 int table_read(const char *path, size_t max_bytes, char **ret_path, char **ret_text);
