@@ -247,7 +247,28 @@ static int find_original(const struct table_line *line, const struct fstab_entri
 	return 0;
 }
 
-static int put_restored(FILE *out, const struct table_line *line,
+/* a line that somebody has added since, by the mapping, which goes: it finds the filesystem by its
+ * UUID */
+static int put_added(FILE *out, const struct table_line *line, const struct fstab_device *device)
+{
+	const struct table_field *spec = &line->fields[FSTAB_SPEC];
+	const struct fstab_search mapping = { &(struct fstab_device){ .mapping = device->mapping },
+					      false };
+	int r = device->uuid ? fstab_line_is_meant(&mapping, line) : 0;
+
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		table_put(out, line->at, line->at + line->size);
+		return 0;
+	}
+	table_put(out, line->at, spec->at);
+	(void)fprintf(out, "UUID=%s", device->uuid);
+	table_put(out, spec->at + spec->size, line->at + line->size);
+	return 0;
+}
+
+static int put_restored(FILE *out, const struct table_line *line, const struct fstab_device *device,
 			const struct fstab_entries *before, const size_t *lines)
 {
 	struct table_line original;
@@ -266,8 +287,7 @@ static int put_restored(FILE *out, const struct table_line *line,
 			put_partly(out, line, &original);
 		return 0;
 	}
-	table_put(out, line->at, line->at + line->size);
-	return 0;
+	return put_added(out, line, device);
 }
 
 static int restore_text(const char *text, const struct fstab_search *search,
@@ -299,7 +319,7 @@ static int restore_text(const char *text, const struct fstab_search *search,
 		return -ENOMEM;
 	line = (struct table_line){ 0 };
 	for (const char *at = text; r >= 0 && table_next(&at, &line);) {
-		r = put_restored(out, &line, before, lines);
+		r = put_restored(out, &line, search->device, before, lines);
 		table_put(out, line.at + line.size, line.at + line.size + line.ending_bytes);
 	}
 	changed = table_finish(out, &changed);
@@ -381,7 +401,8 @@ int fstab_encrypt(const char *path, const struct fstab_device *device, const cha
 
 /**
  * fstab_restore() - put the entries of a volume back
- * @device: what the volume may be called, with the mapping that the entries may name now
+ * @device: what the volume may be called, with the mapping that the entries may name now; without a
+ *          UUID, entries that @before knows nothing of are left alone
  * @before: from fstab_encrypt()
  *
  * Return: 0, FSTAB_E_MALFORMED or -errno; on any but 0 the file is as before.

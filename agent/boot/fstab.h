@@ -46,7 +46,7 @@ int fstab_encrypt(const char *path, const struct fstab_device *device, const cha
 		  struct fstab_entries *ret_before);
 /* Put lines back: each entry with the same target whose line is what fstab_encrypt() made becomes
  * @before's line again; one that a person has changed meanwhile keeps their changes but for the
- * spec and the added nofail. */
+ * spec and the added nofail; one that they have added, by the mapping, gets the UUID. */
 int fstab_restore(const char *path, const struct fstab_device *device,
 		  const struct fstab_entries *before);
 

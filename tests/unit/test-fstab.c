@@ -71,7 +71,6 @@ static void test_lines(void **state)
 		{ "like nofail",         "UUID=" UUID " /a ext4 x-nofail",         NULL, "UUID=" UUID " /a ext4 x-nofail,nofail" },
 		{ "nofail in quotes",    "UUID=" UUID " /a ext4 c=\"x,nofail,y\"",   NULL, "UUID=" UUID " /a ext4 c=\"x,nofail,y\",nofail" },
 		{ "a quote is missing",  "UUID=" UUID " /a ext4 c=\"x",             NULL, "UUID=" UUID " /a ext4 c=\"x,nofail" },
-		{ "a second that looks like the first now", "/dev/mapper/data /a b ro,nofail\nUUID=" UUID " /a b ro", "/dev/mapper/data", "/dev/mapper/data /a b ro,nofail\n/dev/mapper/data /a b ro,nofail" },
 		{ "no options",          "UUID=" UUID " /a ext4",                  NULL, "UUID=" UUID " /a ext4 nofail" },
 		{ "a blank at the end",  "UUID=" UUID " /a ext4 ro ",              NULL, "UUID=" UUID " /a ext4 ro,nofail " },
 		{ "a note for options",  "UUID=" UUID " /a ext4 # why",            NULL, "UUID=" UUID " /a ext4 nofail # why" },
@@ -138,10 +137,16 @@ static void test_edited_meanwhile(void **state)
 		{ "nofail gone",    "UUID=" UUID " /a ext4 ro",     "/dev/mapper/data /a ext4 rw",                    "UUID=" UUID " /a ext4 rw" },
 		{ "noauto had been there", "UUID=" UUID " /a ext4 noauto", "/dev/mapper/data /a ext4 noauto,nofail",  "UUID=" UUID " /a ext4 noauto,nofail" },
 		{ "blanks",         "UUID=" UUID " /a ext4 ro",     "/dev/mapper/data  /a\text4 ro,nofail",           "UUID=" UUID "  /a\text4 ro" },
-		{ "moved elsewhere", "UUID=" UUID " /a ext4 ro",    "/dev/mapper/data /b ext4 ro,nofail",             "/dev/mapper/data /b ext4 ro,nofail" },
+		{ "moved elsewhere", "UUID=" UUID " /a ext4 ro",    "/dev/mapper/data /b ext4 ro,nofail",             "UUID=" UUID " /b ext4 ro,nofail" },
+		{ "added, by the mapping", "UUID=" UUID " /a ext4 ro", "/dev/mapper/data /a ext4 ro,nofail\n/dev/mapper/data\t/b btrfs subvol=@b 0 0", "UUID=" UUID " /a ext4 ro\nUUID=" UUID "\t/b btrfs subvol=@b 0 0" },
+		{ "added, by its link", "UUID=" UUID " /a ext4 ro", "/dev/disk/by-id/dm-name-data / ext4 ro # why",   "UUID=" UUID " / ext4 ro # why" },
+		{ "added, by a label", "UUID=" UUID " /a ext4 ro",  "LABEL=My\\040Data /b ext4 ro",                   "LABEL=My\\040Data /b ext4 ro" },
+		{ "added, another mapping", "UUID=" UUID " /a ext4 ro", "/dev/mapper/data2 /b ext4 ro",               "/dev/mapper/data2 /b ext4 ro" },
+		{ "a note on it",    "UUID=" UUID " /a ext4 ro",    "# /dev/mapper/data /b ext4 ro",                  "# /dev/mapper/data /b ext4 ro" },
 		{ "another volume", "UUID=" UUID " /a ext4 ro",     "/dev/mapper/other /a ext4 ro,nofail",            "/dev/mapper/other /a ext4 ro,nofail" },
 		{ "line removed",   "UUID=" UUID " /a ext4 ro",     "# nothing\n",                                    "# nothing\n" },
-		{ "a second line",  "UUID=" UUID " /a ext4 ro",     "/dev/mapper/data /a ext4 rw\n/dev/mapper/data /a ext4 ro,nofail", "/dev/mapper/data /a ext4 rw\nUUID=" UUID " /a ext4 ro" },
+		{ "a second line",  "UUID=" UUID " /a ext4 ro",     "/dev/mapper/data /a ext4 rw\n/dev/mapper/data /a ext4 ro,nofail", "UUID=" UUID " /a ext4 rw\nUUID=" UUID " /a ext4 ro" },
+		{ "one that looked like it before", "/dev/mapper/data /a b ro,nofail\nUUID=" UUID " /a b ro", "/dev/mapper/data /a b ro,nofail\n/dev/mapper/data /a b ro,nofail", "UUID=" UUID " /a b ro,nofail\nUUID=" UUID " /a b ro" },
 	};
 	/* clang-format on */
 
@@ -157,6 +162,22 @@ static void test_edited_meanwhile(void **state)
 		if (strcmp(back, rows[i].back) != 0)
 			fail_msg("%s: %s", rows[i].name, back);
 	}
+}
+
+/* The mapping stays: what nothing is known of is left alone. */
+static void test_no_uuid(void **state)
+{
+	static const char text[] =
+		"/dev/mapper/data /a ext4 ro,nofail\n/dev/mapper/data /b ext4 ro\n";
+	const struct fstab_device mapping = { .mapping = "data" };
+	_cleanup_(fstab_entries_clear) struct fstab_entries before = { 0 };
+	_cleanup_(freep) char *after = NULL, *back = NULL;
+
+	assert_int_equal(fstab_encrypt_text("UUID=" UUID " /a ext4 ro\n", &device,
+					    "/dev/mapper/data", &after, &before),
+			 1);
+	assert_int_equal(fstab_restore_text(text, &mapping, &before, &back), 1);
+	assert_string_equal(back, "UUID=" UUID " /a ext4 ro\n/dev/mapper/data /b ext4 ro\n");
 }
 
 static void test_entries_are_decoded(void **state)
@@ -230,6 +251,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_distributions, scratch_make, scratch_remove),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_edited_meanwhile),
+		cmocka_unit_test(test_no_uuid),
 		cmocka_unit_test_setup_teardown(test_entries_are_decoded, scratch_make,
 						scratch_remove),
 		cmocka_unit_test_setup_teardown(test_links_below_dev_are_resolved, scratch_make,
