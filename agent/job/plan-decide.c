@@ -153,6 +153,8 @@ static int decide_decrypt(struct inventory *inventory, const struct crypttab_ent
 		r = text_copy(mapped && mapped->filesystem ? mapped->filesystem : "unknown",
 			      &job->filesystem);
 	if (r == 0)
+		r = text_copy(mapped ? mapped->label : NULL, &job->label);
+	if (r == 0)
 		r = text_copy(header->uuid, &job->header_uuid);
 	if (r == 0)
 		r = text_copy(header->token->mapping, &job->mapping);

@@ -56,9 +56,9 @@ struct job {
 	char *header_file; /* detached or exported header, or NULL: attached */
 	enum room_way room;
 	unsigned sector_bytes;
-	struct key_reference *reference; /* NULL until the passphrase is stored and proven */
-	struct fstab_entries fstab_before;
-	struct volume_mount *mounts; /* where it was mounted when the plan was made */
+	struct key_reference *reference;   /* NULL until the passphrase is stored and proven */
+	struct fstab_entries fstab_before; /* decrypt: while it was encrypted */
+	struct volume_mount *mounts;       /* where it was mounted when the plan was made */
 	size_t n_mounts;
 	uid_t root_uid; /* owner and mode of the filesystem's root folder, for a new filesystem */
 	gid_t root_gid;

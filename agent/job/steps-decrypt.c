@@ -129,6 +129,79 @@ static int tell_crypttab(struct job *job, bool is_exported)
 	return r > 0 ? -EBADMSG : r;
 }
 
+static struct fstab_device fstab_device_of(const struct job *job)
+{
+	return (struct fstab_device){ .path = job->mapped ? job->mapped->path : NULL,
+				      .uuid = job->uuid,
+				      .label = job->label,
+				      .mapping = job->mapping };
+}
+
+/* Mounted in the initramfs, which opens the root before that, and finds /usr only by its UUID. */
+static bool is_mounted_early(const struct job *job)
+{
+	bool is_early = job->is_root;
+
+	for (size_t i = 0; i < job->n_mounts; i++)
+		is_early |= strcmp(job->mounts[i].target, "/usr") == 0;
+	return is_early;
+}
+
+/* Do all entries name the mapping, and nothing else? Return: 1, 0 or -errno. */
+static int entries_are_pointed(const struct job *job)
+{
+	const struct fstab_device device = fstab_device_of(job);
+	_cleanup_(fstab_entries_clear) struct fstab_entries entries = { 0 };
+	_cleanup_(freep) char *spec = NULL;
+	int r, is_pointed = 1;
+
+	if (is_mounted_early(job))
+		return 1;
+	r = step_mapping_spec(job, &spec);
+	if (r == 0)
+		r = fstab_find(FSTAB_PATH, &device, &entries);
+	for (size_t i = 0; r == 0 && i < entries.n; i++)
+		is_pointed &= strcmp(entries.entries[i].spec, spec) == 0;
+	return r < 0 ? r : r == 0 && is_pointed;
+}
+
+/*
+ * The filesystem's head is the last that is decrypted. A cut in the middle of that may show its
+ * UUID on the device, where it is not whole; mounted there, it would be lost. So from before the
+ * first byte moves until all is done, its entries name the mapping, and wait for it.
+ */
+static int entries_point(struct job *job)
+{
+	const struct fstab_device device = fstab_device_of(job);
+	_cleanup_(fstab_entries_clear) struct fstab_entries changed = { 0 };
+	_cleanup_(freep) char *spec = NULL;
+	int r = 0;
+
+	if (is_mounted_early(job))
+		return 0;
+	/* what an earlier run has noted is older than its own change */
+	if (job->fstab_before.n == 0)
+		r = fstab_find(FSTAB_PATH, &device, &job->fstab_before);
+	if (r == 0)
+		r = plan_save(job->plan);
+	if (r == 0)
+		r = step_mapping_spec(job, &spec);
+	if (r == 0)
+		r = fstab_encrypt(FSTAB_PATH, &device, spec, &changed);
+	return r > 0 ? -EBADMSG : r;
+}
+
+/* As they were while it was encrypted. */
+static int entries_point_back(const struct job *job)
+{
+	const struct fstab_device mapping = { .mapping = job->mapping };
+	int r = 0;
+
+	if (job->fstab_before.n > 0)
+		r = fstab_restore(FSTAB_PATH, &mapping, &job->fstab_before);
+	return r > 0 ? -EBADMSG : r;
+}
+
 static int boot_done(struct job *job)
 {
 	struct crypttab_entries entries = { 0 };
@@ -142,23 +215,30 @@ static int boot_done(struct job *job)
 			 entries.entries[i].header &&
 			 strcmp(entries.entries[i].header, job->header_file) == 0;
 	crypttab_entries_clear(&entries);
-	return r < 0 ? r : found;
+	if (r < 0)
+		return r;
+	return found ? entries_are_pointed(job) : 0;
 }
 
 static int boot_apply(struct job *job)
 {
-	int r = tell_crypttab(job, true);
+	int r = entries_point(job);
 
+	if (r == 0)
+		r = tell_crypttab(job, true);
 	return r == 0 ? 0
 		      : job_fail(job, r, "boot-files", "Make /etc writable and try again.",
-				 "/etc/crypttab cannot be changed: %m");
+				 "/etc/fstab and /etc/crypttab cannot be changed: %m");
 }
 
 static int boot_undo(struct job *job)
 {
 	int r = is_only_header(job);
 
-	return r < 0 ? r : tell_crypttab(job, r == 1);
+	if (r < 0)
+		return r;
+	r = tell_crypttab(job, r == 1);
+	return r == 0 ? entries_point_back(job) : r;
 }
 
 /* Plain on its own device, or a header that says that nothing is encrypted any more. */
@@ -197,15 +277,19 @@ static int initialise_apply(struct job *job)
 /* From here on a boot finds the plain filesystem by itself. */
 static int put_entries_back(struct job *job)
 {
-	struct fstab_device device = { .uuid = job->uuid, .mapping = job->mapping };
+	const struct fstab_device device = fstab_device_of(job);
+	_cleanup_(fstab_entries_clear) struct fstab_entries before = { 0 };
 	int r;
 
-	r = record_recall(job->uuid, &job->fstab_before);
+	r = record_recall(job->uuid, &before);
 	if (r == RECORD_E_DAMAGED)
 		log_warning("Volume %s: its old lines of fstab are lost; it keeps nofail.",
 			    job->uuid);
+	/* in two steps: what a person has written while it was encrypted is theirs */
 	if (r >= 0)
-		r = fstab_restore(FSTAB_PATH, &device, &job->fstab_before);
+		r = entries_point_back(job);
+	if (r == 0)
+		r = fstab_restore(FSTAB_PATH, &device, &before);
 	if (r >= 0)
 		r = crypttab_remove(CRYPTTAB_PATH, job->mapping);
 	if (r < 0)

@@ -169,6 +169,18 @@ int step_boot_done(struct job *job)
 }
 
 /**
+ * step_mapping_spec() - a name for fstab that only the mapping has
+ *
+ * By its path below /dev/mapper, systemd would start its own cryptsetup for it, which asks people.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int step_mapping_spec(const struct job *job, char **ret)
+{
+	return text_format(ret, "/dev/disk/by-id/dm-name-%s", job->mapping);
+}
+
+/**
  * step_boot() - fstab and crypttab know the mapping
  *
  * Comes before the header: with nofail in place, no power cut afterwards can hold a boot. UUID=
@@ -199,7 +211,7 @@ int step_boot(struct job *job)
 
 	/* for the root, a rule of udev makes the mapping the one that bears the UUID */
 	if (job->header_file && !job->is_os)
-		r = text_format(&spec, "/dev/disk/by-id/dm-name-%s", job->mapping);
+		r = step_mapping_spec(job, &spec);
 	else if (!stays)
 		r = text_format(&spec, "UUID=%s", job->uuid);
 	if (r == 0)

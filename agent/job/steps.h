@@ -37,6 +37,7 @@ int step_snapshot_done(struct job *job);
 int step_snapshot(struct job *job);
 int step_passphrase_done(struct job *job);
 int step_passphrase(struct job *job);
+int step_mapping_spec(const struct job *job, char **ret);
 int step_boot_done(struct job *job);
 int step_boot(struct job *job);
 int step_boot_undo(struct job *job);

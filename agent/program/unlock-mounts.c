@@ -16,6 +16,7 @@
 #define MOUNTINFO           "/proc/self/mountinfo"
 #define MOUNTINFO_MAX_BYTES (4 * 1024 * 1024)
 #define SYSTEMCTL_TIMEOUT_S 20
+#define MOUNT_TIMEOUT_S     60 /* the filesystem may have a log to replay */
 
 /* systemd runs, and this is the machine's own root: in an initramfs others mount. */
 static bool has_mount_units(void)
@@ -35,19 +36,27 @@ static bool has_option(const char *options, const char *option)
 	return false;
 }
 
-static int read_entries(const struct unlock_volume *volume, struct fstab_entries *ret)
+/* All is decrypted, so that there will be no mapping; the job that has yet to say so in fstab may
+ * wait for other volumes. */
+static bool is_plain(const struct unlock_volume *volume)
 {
-	_cleanup_(freep) char *path = NULL;
+	const struct header_info *header = volume->header;
+	bool is_active = true;
+
+	return header->conversion == HEADER_CONVERSION_NONE && header->encrypted_bytes == 0 &&
+	       mapping_is_active(volume->mapping, &is_active) == 0 && !is_active;
+}
+
+/* What has to wait for us: of a plain volume, only what names the mapping. */
+static int read_entries(const struct unlock_volume *volume, bool is_decrypted,
+			struct fstab_entries *ret)
+{
 	const struct fstab_device device = {
-		.uuid = volume->header->token->filesystem_uuid,
+		.uuid = is_decrypted ? NULL : volume->header->token->filesystem_uuid,
 		.mapping = volume->mapping,
 	};
-	int r;
+	int r = fstab_find(FSTAB, &device, ret);
 
-	r = mapping_path(volume->mapping, &path);
-	if (r < 0)
-		return r;
-	r = fstab_find(FSTAB, &device, ret);
 	return r > 0 ? -EBADMSG : r;
 }
 
@@ -100,10 +109,24 @@ static int start_unit(const char *target)
 		SYSTEMCTL_TIMEOUT_S, NULL, NULL);
 }
 
+/* By its UUID, which the device shows now: names of devices may have changed places. */
+static int mount_plain(const struct unlock_volume *volume, const struct fstab_entry *entry)
+{
+	_cleanup_(freep) char *source = NULL;
+	int r = text_format(&source, "UUID=%s", volume->header->token->filesystem_uuid);
+
+	if (r < 0)
+		return r;
+	return process_run((const char *const[]){ "mount", "-t", entry->type, "-o", entry->options,
+						  "--", source, entry->target, NULL },
+			   MOUNT_TIMEOUT_S, NULL, NULL);
+}
+
 /**
  * unlock_mounts_start() - start the mounts of fstab that were waiting for this volume
  *
- * Those whose wait for the device has timed out are not started by anyone else.
+ * Those whose wait for the device has timed out are not started by anyone else. Nor are those of a
+ * plain volume that fstab still names by its mapping: it is mounted from its device.
  *
  * Return: 0, or -errno of the last one that could not be started.
  */
@@ -111,11 +134,15 @@ int unlock_mounts_start(const struct unlock_volume *volume)
 {
 	_cleanup_(fstab_entries_clear) struct fstab_entries entries = { 0 };
 	_cleanup_(freep) char *mountinfo = NULL;
+	bool is_decrypted;
 	int r, result = 0;
 
-	if (!volume->header || !volume->header->token || !has_mount_units())
+	if (!volume->header || !volume->header->token)
 		return 0;
-	r = read_entries(volume, &entries);
+	is_decrypted = is_plain(volume);
+	if (!is_decrypted && !has_mount_units())
+		return 0;
+	r = read_entries(volume, is_decrypted, &entries);
 	if (r == 0)
 		r = file_read(MOUNTINFO, MOUNTINFO_MAX_BYTES, &mountinfo, NULL);
 	if (r < 0)
@@ -124,7 +151,8 @@ int unlock_mounts_start(const struct unlock_volume *volume)
 		if (!is_for_us(&entries.entries[i]) ||
 		    is_mounted(mountinfo, entries.entries[i].target))
 			continue;
-		r = start_unit(entries.entries[i].target);
+		r = is_decrypted ? mount_plain(volume, &entries.entries[i])
+				 : start_unit(entries.entries[i].target);
 		if (r < 0)
 			result =
 				log_warning_errno(r, "Volume %s: mount of %s cannot be started: %m",
@@ -140,7 +168,7 @@ bool unlock_mounts_are_there(const struct unlock_volume *volume)
 	_cleanup_(freep) char *mountinfo = NULL;
 
 	if (!volume->header || !volume->header->token || !has_mount_units() ||
-	    read_entries(volume, &entries) < 0 ||
+	    read_entries(volume, is_plain(volume), &entries) < 0 ||
 	    file_read(MOUNTINFO, MOUNTINFO_MAX_BYTES, &mountinfo, NULL) < 0)
 		return true;
 	for (size_t i = 0; i < entries.n; i++)

@@ -18,6 +18,8 @@
 /* Who stands in for the disks and for the machine's own files; see the wrapped functions. */
 static struct {
 	const char *crypttab; /* path */
+	const char *fstab;    /* path */
+	const char *plain;    /* fstab's text before the encryption; NULL = the record is lost */
 	bool has_file;        /* the header's */
 	bool has_snapshot;    /* with copies of the volume's content */
 	int head;             /* what reading a header at the volume's head comes to */
@@ -29,6 +31,7 @@ int __wrap_job_fail(struct job *job, int r, const char *code, const char *remedy
 		    const char *format, ...);
 void __wrap_job_step(struct job *job, const char *name);
 int __wrap_job_passphrase(struct job *job);
+int __wrap_job_settle(void);
 int __wrap_plan_save(struct plan *plan);
 int __wrap_step_snapshot_done(struct job *job);
 int __wrap_snapshot_forget_data(struct job *job);
@@ -38,9 +41,25 @@ int __wrap_header_read(const char *device, const char *file, struct header_info 
 int __wrap_file_remove_durably(const char *path);
 int __wrap_crypttab_read(const char *path, struct crypttab_entries *ret);
 int __wrap_crypttab_point(const char *path, const struct crypttab_entry *entry);
+int __wrap_crypttab_remove(const char *path, const char *name);
+int __wrap_fstab_find(const char *path, const struct fstab_device *device,
+		      struct fstab_entries *ret);
+int __wrap_fstab_encrypt(const char *path, const struct fstab_device *device, const char *spec,
+			 struct fstab_entries *ret_before);
+int __wrap_fstab_restore(const char *path, const struct fstab_device *device,
+			 const struct fstab_entries *before);
+int __wrap_record_recall(const char *uuid, struct fstab_entries *entries);
 
+int __real_file_remove_durably(const char *path);
 int __real_crypttab_read(const char *path, struct crypttab_entries *ret);
 int __real_crypttab_point(const char *path, const struct crypttab_entry *entry);
+int __real_crypttab_remove(const char *path, const char *name);
+int __real_fstab_find(const char *path, const struct fstab_device *device,
+		      struct fstab_entries *ret);
+int __real_fstab_encrypt(const char *path, const struct fstab_device *device, const char *spec,
+			 struct fstab_entries *ret_before);
+int __real_fstab_restore(const char *path, const struct fstab_device *device,
+			 const struct fstab_entries *before);
 
 int __wrap_job_look(struct job *job)
 {
@@ -64,6 +83,11 @@ void __wrap_job_step(struct job *job, const char *name)
 int __wrap_job_passphrase(struct job *job)
 {
 	(void)job;
+	return 0;
+}
+
+int __wrap_job_settle(void)
+{
 	return 0;
 }
 
@@ -117,8 +141,9 @@ int __wrap_header_read(const char *device, const char *file, struct header_info 
 
 int __wrap_file_remove_durably(const char *path)
 {
-	if (strcmp(path, FILE_PATH) == 0)
-		world.has_file = false;
+	if (strcmp(path, FILE_PATH) != 0)
+		return __real_file_remove_durably(path);
+	world.has_file = false;
 	return 0;
 }
 
@@ -134,27 +159,61 @@ int __wrap_crypttab_point(const char *path, const struct crypttab_entry *entry)
 	return __real_crypttab_point(world.crypttab, entry);
 }
 
-/* Up to where a decryption would commit. */
-static int run(const struct steps *steps, bool is_root)
+int __wrap_crypttab_remove(const char *path, const char *name)
 {
-	struct volume backing = { .path = (char *)DEVICE };
-	struct request request = { .kind = REQUEST_DECRYPT };
-	struct report_volume progress = { 0 };
-	struct plan plan = { .request = &request };
-	struct job job = { .plan = &plan,
-			   .uuid = (char *)"data",
-			   .header_uuid = (char *)LUKS_UUID,
-			   .mapping = (char *)MAPPING,
-			   .device = (char *)DEVICE,
-			   .header_file = (char *)FILE_PATH,
-			   .backing = &backing,
-			   .progress = &progress,
-			   .is_root = is_root,
-			   .is_initrd = true };
-	int r = job_run(&job, steps, "boot");
+	(void)path;
+	return __real_crypttab_remove(world.crypttab, name);
+}
 
-	header_info_free(job.header);
-	return r;
+int __wrap_fstab_find(const char *path, const struct fstab_device *device,
+		      struct fstab_entries *ret)
+{
+	(void)path;
+	return __real_fstab_find(world.fstab, device, ret);
+}
+
+int __wrap_fstab_encrypt(const char *path, const struct fstab_device *device, const char *spec,
+			 struct fstab_entries *ret_before)
+{
+	(void)path;
+	return __real_fstab_encrypt(world.fstab, device, spec, ret_before);
+}
+
+int __wrap_fstab_restore(const char *path, const struct fstab_device *device,
+			 const struct fstab_entries *before)
+{
+	(void)path;
+	return __real_fstab_restore(world.fstab, device, before);
+}
+
+int __wrap_record_recall(const char *uuid, struct fstab_entries *entries)
+{
+	const struct fstab_device device = { .uuid = uuid, .label = "pages" };
+	_cleanup_(freep) char *after = NULL;
+
+	if (world.plain)
+		assert_true(fstab_encrypt_text(world.plain, &device, "X=1", &after, entries) >= 0);
+	return 0;
+}
+
+static struct job job_of(bool is_root)
+{
+	static struct volume backing = { .path = (char *)DEVICE };
+	static struct request request = { .kind = REQUEST_DECRYPT };
+	static struct report_volume progress;
+	static struct plan plan = { .request = &request };
+
+	return (struct job){ .plan = &plan,
+			     .uuid = (char *)"data",
+			     .label = (char *)"pages",
+			     .header_uuid = (char *)LUKS_UUID,
+			     .mapping = (char *)MAPPING,
+			     .device = (char *)DEVICE,
+			     .header_file = (char *)FILE_PATH,
+			     .backing = &backing,
+			     .progress = &progress,
+			     .is_root = is_root,
+			     .is_initrd = is_root };
 }
 
 /* The images cannot be made: the machine has to go on booting as it did. */
@@ -175,13 +234,15 @@ static void test_failed_images(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		_cleanup_(freep) char *crypttab = scratch_path(state, "crypttab"), *after = NULL;
+		struct job job = job_of(true);
 
 		memset(&world, 0, sizeof(world));
 		world.crypttab = crypttab;
 		world.has_file = world.has_snapshot = true;
 		world.head = rows[i].head;
 		write_file(crypttab, rows[i].before, 0600);
-		assert_row(rows[i].promise, run(&decrypt_os_steps, true) == -ENOEXEC);
+		assert_row(rows[i].promise, job_run(&job, &decrypt_os_steps, "boot") == -ENOEXEC);
+		header_info_free(job.header);
 		assert_row(rows[i].promise, world.has_file == (rows[i].head != 0));
 		assert_row(rows[i].promise, world.has_snapshot == (rows[i].head < 0));
 		assert_row(rows[i].promise, strcmp(world.prepared, rows[i].prepared) == 0);
@@ -191,10 +252,134 @@ static void test_failed_images(void **state)
 	}
 }
 
+static const struct step *step_named(const char *name)
+{
+	for (size_t i = 0; i < decrypt_steps.n; i++)
+		if (strcmp(decrypt_steps.steps[i].name, name) == 0)
+			return &decrypt_steps.steps[i];
+	fail_msg("no step %s", name);
+	return NULL;
+}
+
+static void assert_file(const char *promise, const char *path, const char *expected)
+{
+	_cleanup_(freep) char *text = read_file(path);
+
+	if (strcmp(text, expected) != 0)
+		fail_msg("%s: %s", promise, text);
+}
+
+#define LINK  "/dev/disk/by-id/dm-name-" MAPPING
+#define OTHER "UUID=other /o ext4 defaults 0 2\n"
+
+/* While data moves, nothing but the mapping is mounted; before and after, fstab is a person's. */
+static void test_entries(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *promise, *plain, *encrypted, *pointed, *released;
+	} rows[] = {
+		{ "by its UUID",
+		  "UUID=data /d ext4 noatime,x-systemd.requires=a 0 2\n" OTHER,
+		  "UUID=data /d ext4 noatime,x-systemd.requires=a,nofail 0 2\n" OTHER,
+		  LINK " /d ext4 noatime,x-systemd.requires=a,nofail 0 2\n" OTHER,
+		  "UUID=data /d ext4 noatime,x-systemd.requires=a 0 2\n" OTHER },
+		{ "by its label",
+		  "LABEL=pages\t/d ext4\n",
+		  "LABEL=pages\t/d ext4 nofail\n", LINK "\t/d ext4 nofail\n", "LABEL=pages\t/d ext4\n" },
+		{ "the old name comes back",
+		  "UUID=data /d ext4\n",
+		  "LABEL=pages /d ext4 nofail\n", LINK " /d ext4 nofail\n", "UUID=data /d ext4\n" },
+		{ "edited while it was encrypted",
+		  "UUID=data /d ext4 ro\n",
+		  "UUID=data /d ext4 rw,nofail\nUUID=data /e btrfs subvol=e\n",
+		  LINK " /d ext4 rw,nofail\n" LINK " /e btrfs subvol=e,nofail\n",
+		  "UUID=data /d ext4 rw\nUUID=data /e btrfs subvol=e\n" },
+		{ "added by the mapping while it was encrypted",
+		  "UUID=data /d ext4 ro\n",
+		  "UUID=data /d ext4 ro,nofail\n/dev/mapper/" MAPPING " /e ext4 ro\n",
+		  LINK " /d ext4 ro,nofail\n" LINK " /e ext4 ro,nofail\n",
+		  "UUID=data /d ext4 ro\nUUID=data /e ext4 ro\n" },
+		{ "without a record, as while it was encrypted",
+		  NULL,
+		  "UUID=data /d ext4 ro,nofail\n/dev/mapper/" MAPPING " /e ext4 ro\n",
+		  LINK " /d ext4 ro,nofail\n" LINK " /e ext4 ro,nofail\n",
+		  "UUID=data /d ext4 ro,nofail\nUUID=data /e ext4 ro\n" },
+		{ "in no entry", OTHER, OTHER, OTHER, OTHER },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *crypttab = scratch_path(state, "crypttab"),
+				      *fstab = scratch_path(state, "fstab");
+		const char *promise = rows[i].promise;
+		const struct step *boot = step_named("boot");
+		struct job job = job_of(false);
+
+		memset(&world, 0, sizeof(world));
+		world.crypttab = crypttab;
+		world.fstab = fstab;
+		world.plain = rows[i].plain;
+		world.has_file = true;
+		write_file(crypttab, ATTACHED "\n", 0600);
+		write_file(fstab, rows[i].encrypted, 0644);
+		assert_int_equal(job_look(&job), 0);
+		assert_row(promise, boot->done(&job) == 0);
+		/* twice: a cut in the middle is done again */
+		for (int run = 0; run < 2; run++) {
+			assert_row(promise, boot->apply(&job) == 0);
+			assert_file(promise, fstab, rows[i].pointed);
+			assert_file(promise, crypttab, DETACHED HEADER);
+			assert_row(promise, boot->done(&job) == 1);
+		}
+		for (int run = 0; run < 2; run++) {
+			assert_row(promise, boot->undo(&job) == 0);
+			assert_file(promise, fstab, rows[i].encrypted);
+			assert_file(promise, crypttab, ATTACHED "\n");
+		}
+		assert_row(promise, boot->apply(&job) == 0);
+		for (int run = 0; run < 2; run++) {
+			assert_row(promise, step_named("release")->apply(&job) == 0);
+			assert_file(promise, fstab, rows[i].released);
+			assert_row(promise, access(crypttab, F_OK) < 0);
+		}
+		header_info_free(job.header);
+		fstab_entries_clear(&job.fstab_before);
+	}
+}
+
+/* What the initramfs mounts is left to it. */
+static void test_early_entries(void **state)
+{
+	static const char text[] = "UUID=data /d ext4 defaults 0 1\n";
+	struct volume_mount usr = { .target = (char *)"/usr" };
+
+	for (int is_root = 0; is_root <= 1; is_root++) {
+		_cleanup_(freep) char *crypttab = scratch_path(state, "crypttab"),
+				      *fstab = scratch_path(state, "fstab");
+		struct job job = job_of(is_root);
+
+		memset(&world, 0, sizeof(world));
+		world.crypttab = crypttab;
+		world.fstab = fstab;
+		world.has_file = true;
+		job.mounts = &usr;
+		job.n_mounts = !is_root;
+		write_file(fstab, text, 0644);
+		assert_int_equal(job_look(&job), 0);
+		assert_int_equal(step_named("boot")->apply(&job), 0);
+		assert_int_equal(step_named("boot")->done(&job), 1);
+		assert_file("left alone", fstab, text);
+		header_info_free(job.header);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_failed_images, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_entries, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_early_entries, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
