@@ -190,14 +190,29 @@ static int change_files(const struct volume *volume, const char *name)
 	entry.device = source;
 	if (r == 0)
 		r = fstab_encrypt(FSTAB_PATH, &device, spec, &none);
-	if (r == 0)
-		r = crypttab_add(CRYPTTAB_PATH, &entry);
+	if (r != 0)
+		return r > 0 ? -EBADMSG : r;
+	r = crypttab_add(CRYPTTAB_PATH, &entry);
+	/* what fstab would name then never comes */
+	if (r != 0 && fstab_restore(FSTAB_PATH, &device, &before) == 0)
+		(void)record_forget(volume->uuid);
 	return r > 0 ? -EBADMSG : r;
+}
+
+/* Return: 0, or negative: not before the next boot. */
+static int start_mapping(const char *name)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r = text_format(&path, "/dev/mapper/%s", name);
+
+	if (r == 0)
+		r = systemctl_mapping("start", name);
+	return r == 0 ? systemctl_swap("start", path) : r;
 }
 
 static void encrypt(struct job *job, const struct volume *volume)
 {
-	_cleanup_(freep) char *name = NULL, *path = NULL;
+	_cleanup_(freep) char *name = NULL;
 	const char *excuse = step_swap_excuse(volume);
 	int r = 0;
 
@@ -219,8 +234,7 @@ static void encrypt(struct job *job, const struct volume *volume)
 		return;
 	}
 	(void)systemctl("daemon-reload", NULL);
-	if (text_format(&path, "/dev/mapper/%s", name) < 0 ||
-	    systemctl_mapping("start", name) < 0 || systemctl_swap("start", path) < 0)
+	if (start_mapping(name) < 0)
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-later",
 				 volume->uuid, "swap", "Nothing needs to be done.",
 				 "The swap space %s is out of use until the next boot.",
@@ -256,37 +270,47 @@ static int label_of(const struct fstab_entries *before, char **ret)
 	return 0;
 }
 
+static int stop_mapping(const char *name)
+{
+	_cleanup_(freep) char *path = NULL;
+	int r = text_format(&path, "/dev/mapper/%s", name);
+
+	if (r < 0 || access(path, F_OK) < 0)
+		return r;
+	r = systemctl_swap("stop", path);
+	return r == 0 ? systemctl_mapping("stop", name) : r;
+}
+
+/* Return: 0, or negative: it keeps its random key. */
 static int decrypt(const struct crypttab_entry *entry, const char *uuid)
 {
 	_cleanup_(fstab_entries_clear) struct fstab_entries before = { 0 };
-	_cleanup_(freep) char *path = NULL, *label = NULL, *device = NULL;
+	_cleanup_(freep) char *label = NULL, *device = NULL;
 	struct fstab_device named = device_of(NULL, uuid, entry->name);
 	int r;
 
 	r = record_recall(uuid, &before);
 	if (r == 0)
 		r = label_of(&before, &label);
-	if (r == 0)
-		r = text_format(&path, "/dev/mapper/%s", entry->name);
-	if (r == 0 && access(path, F_OK) == 0) {
-		r = systemctl_swap("stop", path);
-		if (r == 0)
-			r = systemctl_mapping("stop", entry->name);
-	}
 	if (r != 0)
 		return r > 0 ? -EBADMSG : r;
-	device = realpath(entry->device, NULL);
-	r = device ? swap_make(device, uuid, label) : -errno;
+	r = stop_mapping(entry->name);
+	if (r == 0) {
+		device = realpath(entry->device, NULL);
+		r = device ? swap_make(device, uuid, label) : -errno;
+	}
 	if (r == 0)
 		r = fstab_restore(FSTAB_PATH, &named, &before);
-	if (r >= 0)
-		r = crypttab_remove(CRYPTTAB_PATH, entry->name);
-	if (r != 0)
+	if (r != 0) {
+		(void)start_mapping(entry->name);
 		return r > 0 ? -EBADMSG : r;
-	(void)record_forget(uuid);
+	}
+	r = crypttab_remove(CRYPTTAB_PATH, entry->name);
+	if (r == 0)
+		(void)record_forget(uuid);
 	(void)systemctl("daemon-reload", NULL);
 	(void)systemctl_swap("start", device);
-	return 0;
+	return r > 0 ? -EBADMSG : r;
 }
 
 /**
