@@ -92,7 +92,7 @@ static int check_swap(struct plan *plan, const struct inventory *inventory)
 
 		if (!step_is_swap(inventory, volume))
 			continue;
-		excuse = step_swap_excuse(volume);
+		excuse = step_swap_excuse(inventory, volume);
 		if (excuse)
 			r = faults_add(
 				&plan->report.faults, FAULT_WARNING, "swap-plain", volume->uuid,

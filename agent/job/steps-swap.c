@@ -62,10 +62,20 @@ static int uuid_of(const char *name, char **ret)
 			   hex + 20);
 }
 
-/* A name that can never mean another device. Return: 0, -ENOENT or -ENOMEM. */
-static int safe_name(const struct volume *volume, char **ret)
+/* A partition's UUID is its own in a GPT only: in an MBR it is the disk's id and the number, which
+ * the next partition of that number gets. */
+static bool is_gpt_partition(const struct inventory *inventory, const struct volume *volume)
 {
-	if (volume->partition_uuid)
+	const struct volume *disk = inventory_disk_of(inventory, volume);
+
+	return volume->partition_uuid && disk && disk->table_type &&
+	       strcmp(disk->table_type, "gpt") == 0;
+}
+
+/* A name that can never mean another device. Return: 0, -ENOENT or -ENOMEM. */
+static int safe_name(const struct inventory *inventory, const struct volume *volume, char **ret)
+{
+	if (is_gpt_partition(inventory, volume))
 		return text_format(ret, "/dev/disk/by-partuuid/%s", volume->partition_uuid);
 	if (volume->kind == VOLUME_KIND_LVM && volume->mapping_uuid)
 		return text_format(ret, "/dev/disk/by-id/dm-uuid-%s", volume->mapping_uuid);
@@ -146,7 +156,7 @@ static bool has_begun(const struct volume *volume)
  *
  * Return: the end of a sentence that begins with it, or NULL: it can.
  */
-const char *step_swap_excuse(const struct volume *volume)
+const char *step_swap_excuse(const struct inventory *inventory, const struct volume *volume)
 {
 	_cleanup_(freep) char *device = NULL, *name = NULL;
 
@@ -154,9 +164,11 @@ const char *step_swap_excuse(const struct volume *volume)
 		return "is not in fstab";
 	if (!volume->uuid || name_of(volume->uuid, &name) < 0)
 		return "has no UUID";
-	if (safe_name(volume, &device) < 0)
-		return "is neither a partition nor a logical volume, so it has no name that is "
-		       "its own";
+	if (safe_name(inventory, volume, &device) < 0)
+		return volume->partition_uuid
+			       ? "is a partition of an MBR, whose name another one may get later"
+			       : "is neither a partition nor a logical volume, so it has no name "
+				 "that is its own";
 	if (!has_systemd_cryptsetup())
 		return "would need systemd-cryptsetup, which is not installed";
 	return NULL;
@@ -170,7 +182,8 @@ bool step_is_swap(const struct inventory *inventory, const struct volume *volume
 	       !role_is_above_crypt(inventory, volume);
 }
 
-static int change_files(const struct volume *volume, const char *name)
+static int change_files(const struct inventory *inventory, const struct volume *volume,
+			const char *name)
 {
 	_cleanup_(fstab_entries_clear) struct fstab_entries before = { 0 }, none = { 0 };
 	struct fstab_device device = device_of(volume, volume->uuid, name);
@@ -184,7 +197,7 @@ static int change_files(const struct volume *volume, const char *name)
 	if (r == 0)
 		r = record_keep(volume->uuid, &before);
 	if (r == 0)
-		r = safe_name(volume, &source);
+		r = safe_name(inventory, volume, &source);
 	if (r == 0)
 		r = text_format(&spec, "/dev/mapper/%s", name);
 	entry.device = source;
@@ -213,7 +226,7 @@ static int start_mapping(const char *name)
 static void encrypt(struct job *job, const struct volume *volume)
 {
 	_cleanup_(freep) char *name = NULL;
-	const char *excuse = step_swap_excuse(volume);
+	const char *excuse = step_swap_excuse(job->inventory, volume);
 	int r = 0;
 
 	if (!excuse)
@@ -223,7 +236,7 @@ static void encrypt(struct job *job, const struct volume *volume)
 	if (!excuse && r == 0)
 		r = swap_erase(volume->path);
 	if (!excuse && r == 0)
-		r = change_files(volume, name);
+		r = change_files(job->inventory, volume, name);
 	if (excuse || r < 0) {
 		if (!excuse && volume->is_swap_active)
 			(void)systemctl_swap("start", volume->path);

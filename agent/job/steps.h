@@ -52,7 +52,7 @@ int step_os_boot_done(struct job *job);
 int step_os_boot(struct job *job);
 int step_os_boot_undo(struct job *job);
 bool step_is_swap(const struct inventory *inventory, const struct volume *volume);
-const char *step_swap_excuse(const struct volume *volume);
+const char *step_swap_excuse(const struct inventory *inventory, const struct volume *volume);
 int step_swap_encrypt(struct job *job);
 int step_swap_decrypt(struct job *job);
 int step_finish_room(struct job *job);
