@@ -67,6 +67,12 @@ static uint64_t largest_of(const struct initramfs_images *images)
 	return largest;
 }
 
+/** initramfs_second_bytes() - what has to be free to make any one image anew, beside the old one */
+uint64_t initramfs_second_bytes(const struct initramfs_images *images)
+{
+	return largest_of(images) + GROWTH_BYTES;
+}
+
 /**
  * initramfs_room() - is there room to make all images anew, one after another?
  * @ret_needed: bytes for the one second image at a time, and for what all of them grow
@@ -97,7 +103,7 @@ int initramfs_room(const char *root, const struct initramfs_images *images, uint
 			least = available;
 		growth += GROWTH_BYTES / 2; /* compressed, programs are less than half */
 	}
-	*ret_needed = growth == 0 ? 0 : largest_of(images) + GROWTH_BYTES + growth;
+	*ret_needed = growth == 0 ? 0 : initramfs_second_bytes(images) + growth;
 	*ret_free = least;
 	return *ret_needed > *ret_free ? INITRAMFS_E_NO_ROOM : 0;
 }
@@ -221,7 +227,7 @@ int initramfs_regenerate(const char *root, const struct initramfs_images *images
 		r = directory_free_bytes(folder, &available);
 	if (r < 0)
 		return r;
-	if (available < largest_of(images) + GROWTH_BYTES)
+	if (available < initramfs_second_bytes(images))
 		return INITRAMFS_E_NO_ROOM;
 
 	r = make_and_prove(root, images->generator, conf, version, new, ret_detail);

@@ -64,6 +64,7 @@ int initramfs_find(const char *root, struct initramfs_images *ret);
 const struct initramfs_kernel *initramfs_of(const struct initramfs_images *images,
 					    const char *version);
 
+uint64_t initramfs_second_bytes(const struct initramfs_images *images);
 int initramfs_room(const char *root, const struct initramfs_images *images, uint64_t *ret_needed,
 		   uint64_t *ret_free);
 int initramfs_regenerate(const char *root, const struct initramfs_images *images,

@@ -27,11 +27,36 @@ static int machine(struct plan *plan, enum fault_level level, const char *code, 
 	return faults_add(&plan->report.faults, level, code, NULL, "preflight", remedy, "%s", what);
 }
 
+/*
+ * What comes to /boot before a conversion begins. On the way back, images are made beside that, and
+ * made again when it cannot begin. Return: 0 or -errno.
+ */
+static int boot_bytes(const struct plan *plan, uint64_t *ret)
+{
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	bool is_encrypt = plan->request->kind == REQUEST_ENCRYPT, has_root = false;
+	int r = 0;
+
+	*ret = 0;
+	for (size_t i = 0; i < plan->n_jobs; i++) {
+		if (!plan->jobs[i].is_os)
+			continue;
+		has_root |= plan->jobs[i].is_root;
+		*ret += 2 * SNAPSHOT_EDGE_BYTES +
+			(is_encrypt ? STAGED_HEADERS : EXPORTED_HEADERS) * HEADER_SHIFT_BYTES;
+	}
+	if (has_root && !is_encrypt) {
+		r = initramfs_find("", &images);
+		*ret += initramfs_second_bytes(&images);
+	}
+	return r;
+}
+
 /* Where is /boot, and has it room for what the initramfs needs? */
 static int check_boot(struct plan *plan, struct inventory *inventory)
 {
 	bool is_encrypt = plan->request->kind == REQUEST_ENCRYPT;
-	uint64_t needed = 0, there;
+	uint64_t needed, there;
 	int r;
 
 	if (access("/boot", F_OK) < 0)
@@ -49,13 +74,9 @@ static int check_boot(struct plan *plan, struct inventory *inventory)
 		return faults_add(&plan->report.faults, FAULT_ERROR, "boot-unwritable", NULL,
 				  "preflight", "Remount it writable.", "/boot cannot be used: %s.",
 				  strerror(-r));
-	for (size_t i = 0; i < plan->n_jobs; i++)
-		if (plan->jobs[i].is_os)
-			needed += 2 * SNAPSHOT_EDGE_BYTES +
-				  (is_encrypt ? STAGED_HEADERS : EXPORTED_HEADERS) *
-					  HEADER_SHIFT_BYTES;
-	if (there >= needed)
-		return 0;
+	r = boot_bytes(plan, &needed);
+	if (r < 0 || there >= needed)
+		return r < 0 ? r : 0;
 	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-space", NULL, "preflight",
 			  "Remove old kernels, or enlarge /boot.",
 			  "/boot has %llu MiB free, %llu MiB are needed while it is %s.",
