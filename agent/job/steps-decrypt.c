@@ -106,11 +106,7 @@ static int export_undo(struct job *job)
 	return file_remove_durably(job->header_file);
 }
 
-/*
- * The initramfs opens what has a header at its head, and the root, whose file it is told of. Any
- * other volume on its way back is the running system's, so that its entry must not say otherwise.
- */
-static int tell_crypttab(struct job *job, bool is_exported)
+static int tell_crypttab(const struct job *job, bool is_exported, bool is_initrd)
 {
 	_cleanup_(freep) char *source = NULL;
 	struct crypttab_entry entry;
@@ -123,8 +119,7 @@ static int tell_crypttab(struct job *job, bool is_exported)
 	entry = (struct crypttab_entry){ .name = job->mapping,
 					 .device = source,
 					 .header = is_exported ? job->header_file : NULL,
-					 .is_initrd =
-						 job->is_initrd && (job->is_root || !is_exported) };
+					 .is_initrd = is_initrd };
 	r = crypttab_point(CRYPTTAB_PATH, &entry);
 	return r > 0 ? -EBADMSG : r;
 }
@@ -220,12 +215,14 @@ static int boot_done(struct job *job)
 	return found ? entries_are_pointed(job) : 0;
 }
 
+/* On its way back, a volume is the running system's to open: only of the root's exported header the
+ * initramfs is told. */
 static int boot_apply(struct job *job)
 {
 	int r = entries_point(job);
 
 	if (r == 0)
-		r = tell_crypttab(job, true);
+		r = tell_crypttab(job, true, job->is_initrd && job->is_root);
 	return r == 0 ? 0
 		      : job_fail(job, r, "boot-files", "Make /etc writable and try again.",
 				 "/etc/fstab and /etc/crypttab cannot be changed: %m");
@@ -237,7 +234,10 @@ static int boot_undo(struct job *job)
 
 	if (r < 0)
 		return r;
-	r = tell_crypttab(job, r == 1);
+	/* a header that has always been detached names its device, and so is found there too */
+	r = tell_crypttab(job, r == 1,
+			  job->is_initrd && (r == 0 || job->is_root ||
+					     (job->header && job->header->token->device)));
 	return r == 0 ? entries_point_back(job) : r;
 }
 

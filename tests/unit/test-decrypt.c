@@ -23,6 +23,7 @@ static struct {
 	bool has_file;        /* the header's */
 	bool has_snapshot;    /* with copies of the volume's content */
 	int head;             /* what reading a header at the volume's head comes to */
+	bool has_device;      /* the header has always been detached */
 	char prepared[16];    /* each try to make the images: f = to look into the file, n = not */
 } world;
 
@@ -133,6 +134,12 @@ int __wrap_header_read(const char *device, const char *file, struct header_info 
 	header = calloc(1, sizeof(*header));
 	assert_non_null(header);
 	header->uuid = strdup(LUKS_UUID);
+	header->tokens = calloc(1, sizeof(*header->tokens));
+	assert_non_null(header->tokens);
+	header->tokens[header->n_tokens++] = header->token = calloc(1, sizeof(*header->token));
+	assert_non_null(header->token);
+	if (world.has_device)
+		header->token->device = strdup(DEVICE);
 	header->is_detached = file != NULL;
 	header->data_bytes = header->encrypted_bytes = 1 << 30;
 	*ret = header;
@@ -348,6 +355,46 @@ static void test_entries(void **state)
 	}
 }
 
+/* The other volumes of the OS disk: crypttab says who opens them, before, meanwhile and after. */
+static void test_initrd(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *promise;
+		int head;
+		bool has_device;
+		const char *before, *pointed, *after;
+	} rows[] = {
+		{ "exported",                     0,                  false, ATTACHED INITRD "\n",    DETACHED HEADER, ATTACHED INITRD "\n" },
+		{ "always detached",              HEADER_E_NONE,      true,  DETACHED INITRD HEADER, DETACHED HEADER, DETACHED INITRD HEADER },
+		{ "exported, and the head wiped", HEADER_E_MALFORMED, false, DETACHED HEADER,        DETACHED HEADER, DETACHED HEADER },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *crypttab = scratch_path(state, "crypttab"),
+				      *fstab = scratch_path(state, "fstab");
+		const char *promise = rows[i].promise;
+		struct job job = job_of(false);
+
+		memset(&world, 0, sizeof(world));
+		world.crypttab = crypttab;
+		world.fstab = fstab;
+		world.has_file = true;
+		world.head = rows[i].head;
+		world.has_device = rows[i].has_device;
+		job.is_initrd = true;
+		write_file(fstab, OTHER, 0644);
+		write_file(crypttab, rows[i].before, 0600);
+		assert_int_equal(job_look(&job), 0);
+		assert_row(promise, step_named("boot")->apply(&job) == 0);
+		assert_file(promise, crypttab, rows[i].pointed);
+		assert_row(promise, step_named("boot")->undo(&job) == 0);
+		assert_file(promise, crypttab, rows[i].after);
+		header_info_free(job.header);
+	}
+}
+
 /* What the initramfs mounts is left to it. */
 static void test_early_entries(void **state)
 {
@@ -379,6 +426,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_failed_images, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_entries, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_initrd, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_early_entries, scratch_make, scratch_remove),
 	};
 
