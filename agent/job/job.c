@@ -174,7 +174,7 @@ int job_passphrase(struct job *job)
 	if (!reference)
 		return job_fail(job, -ENOKEY, "key-unknown", "Open the volume with a recovery key.",
 				"nothing says where its passphrase is");
-	r = key_fetch(&reference, 1, KEY_TIMEOUT_MS, &result);
+	r = key_fetch(&reference, 1, 0, KEY_TIMEOUT_MS, &result);
 	if (r < 0)
 		return job_fail(job, r, "key-service", "See the journal of vmcrypt-keyfetch.",
 				"the key service failed: %m");

@@ -173,19 +173,22 @@ static int fetch_batch(const struct key_reference *const references[], size_t n,
  * key_fetch() - the passphrases of several references at once
  * @references: borrowed, n of them
  * @n:          1..KEY_BATCH_MAX
+ * @n_urgent:   0..n, the first ones, without which the caller cannot go on: when one of them is
+ *              there, or none will come, those of the others that are late by more than seconds
+ *              are KEY_E_UNREACHABLE. Files are read at once, and do not count
  * @timeout_ms: for all together, at most 10 minutes
  * @results:    n of them; each gets a condition, and a passphrase or a message. To be cleared by
  * the caller
  *
  * Return: 0 (also when none could be fetched), -EINVAL or -ENOMEM (then @results are empty).
  */
-int key_fetch(const struct key_reference *const references[], size_t n, unsigned timeout_ms,
-	      struct key_result results[])
+int key_fetch(const struct key_reference *const references[], size_t n, size_t n_urgent,
+	      unsigned timeout_ms, struct key_result results[])
 {
 	struct protocol_request request = { .timeout_ms = bounded(timeout_ms) };
 	int r;
 
-	if (n < 1 || n > KEY_BATCH_MAX)
+	if (n < 1 || n > KEY_BATCH_MAX || n_urgent > n)
 		return -EINVAL;
 	memset(results, 0, n * sizeof(results[0]));
 	for (size_t i = 0; i < n; i++) {
@@ -200,6 +203,7 @@ int key_fetch(const struct key_reference *const references[], size_t n, unsigned
 			/* only printed, never changed or freed through the request */
 			operation->reference = (struct key_reference *)(uintptr_t)references[i];
 			request.n++;
+			request.n_urgent += i < n_urgent;
 			break;
 		}
 	}

@@ -63,8 +63,8 @@ void key_result_clear(struct key_result *result);
 void key_probe_clear(struct key_probe *probe);
 const char *key_condition_to_string(int condition);
 
-int key_fetch(const struct key_reference *const references[], size_t n, unsigned timeout_ms,
-	      struct key_result results[]);
+int key_fetch(const struct key_reference *const references[], size_t n, size_t n_urgent,
+	      unsigned timeout_ms, struct key_result results[]);
 int key_store(const struct key_store *request, const struct secret *passphrase, unsigned timeout_ms,
 	      struct key_result *result);
 int key_probe(const struct key_store *request, unsigned timeout_ms, struct key_probe *probe);

@@ -162,6 +162,8 @@ int protocol_request_parse(const char *text, size_t size_bytes, struct protocol_
 		if (r < 0)
 			return r;
 	}
+	if (json_object_object_get_ex(message, "urgent", NULL))
+		return take_size(message, "urgent", (int64_t)ret->n, &ret->n_urgent);
 	return 0;
 }
 
@@ -229,6 +231,8 @@ int protocol_request_print(const struct protocol_request *request, struct json_o
 	r = message_new("operations", &message, &array);
 	if (r == 0)
 		r = json_set_int(message, "timeout_ms", request->timeout_ms);
+	if (r == 0 && request->n_urgent > 0)
+		r = json_set_int(message, "urgent", (int64_t)request->n_urgent);
 	for (size_t i = 0; i < request->n && r == 0; i++) {
 		object = array_add_object(array);
 		r = object ? operation_print(&request->operations[i], object) : -ENOMEM;

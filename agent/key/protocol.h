@@ -6,7 +6,9 @@
  * in its order. The JSON never holds a secret; the bytes are read straight into struct secret.
  * Parsing is pure; what is not exactly of this form is refused whole.
  *
- *   request: {"version":1,"timeout_ms":N,"operations":[…]}, each operation one of
+ *   request: {"version":1,"timeout_ms":N,"urgent":N,"operations":[…]}; urgent, absent = 0: when
+ *   one of the first N has succeeded, or all of them have failed, the others get only seconds;
+ *   each operation one of
  *     {"operation":"fetch","reference":{…}}
  *     {"operation":"store","vault":…,"name":…,"kek":…,"algorithm":…,"client_id":…,"volume":…,
  *      "machine":…,"passphrase_bytes":N}
@@ -41,6 +43,7 @@ struct protocol_operation {
 
 struct protocol_request {
 	unsigned timeout_ms;
+	size_t n_urgent; /* see key_fetch() */
 	size_t n;
 	struct protocol_operation operations[KEY_BATCH_MAX];
 };

@@ -190,6 +190,7 @@ static void batch_prepare(struct batch *batch)
 		if (prepare(&batch->request.operations[i], &operation,
 			    &batch->reply.results[i].result) != 0)
 			continue;
+		operation.is_urgent = i < batch->request.n_urgent;
 		batch->operations[batch->n] = operation;
 		batch->place[batch->n] = i;
 		batch->n++;

@@ -157,7 +157,7 @@ static void *fetch(void *argument)
 	attempt->r = attempt->n == 0
 			     ? 0
 			     : key_fetch((const struct key_reference *const *)attempt->references,
-					 attempt->n, FETCH_TIMEOUT_MS, attempt->results);
+					 attempt->n, 0, FETCH_TIMEOUT_MS, attempt->results);
 	if (attempt->fd >= 0)
 		(void)eventfd_write(attempt->fd, 1);
 	return NULL;

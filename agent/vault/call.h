@@ -14,6 +14,7 @@
 struct session {
 	struct http *http;
 	struct identity *identity;
+	size_t n_urgent; /* operations that the others hang on, and that have not ended */
 };
 
 /* One call. Zero it, fill in the first part; @done comes from http_run(). */

@@ -20,12 +20,14 @@ static void secret_done(struct call *call);
 static void end(struct fetch *fetch)
 {
 	(void)call_result(&fetch->call, &fetch->operation->result);
+	operation_ended(fetch->session, fetch->operation);
 }
 
 static void end_internal(struct fetch *fetch)
 {
 	fetch->operation->result.condition = VAULT_E_UNREACHABLE;
 	fetch->operation->result.message = strdup("Out of memory.");
+	operation_ended(fetch->session, fetch->operation);
 }
 
 static void prepare(struct fetch *fetch, enum vault_action action,

@@ -379,6 +379,15 @@ void http_start(struct http *http, struct http_exchange *exchange)
 	http->exchanges = exchange;
 }
 
+/** http_shorten() - end everything after @timeout_ms from now, unless it ends earlier anyway */
+void http_shorten(struct http *http, unsigned timeout_ms)
+{
+	int64_t deadline_ms = http_now_ms() + timeout_ms;
+
+	if (deadline_ms < http->deadline_ms)
+		http->deadline_ms = deadline_ms;
+}
+
 /* Return: 1 when it runs now, 0 when it has ended at once. */
 static int begin_try(struct http *http, struct http_exchange *exchange)
 {
@@ -487,12 +496,24 @@ static void give_up(struct http *http, enum http_failure failure)
 	}
 }
 
-/* begin what is due. Return: milliseconds until the next is, at most POLL_MAX_MS. */
+/* Is its next try later than a deadline that was shortened meanwhile? Then its last answer counts.
+ */
+static bool is_too_late(const struct http *http, const struct http_exchange *exchange)
+{
+	const struct http_transfer *transfer = exchange->transfer;
+
+	return transfer && transfer->easy && transfer->due_ms >= deadline_of(http, exchange);
+}
+
+/* begin what is due. Return: milliseconds until the next is, or until the deadline, at most
+ * POLL_MAX_MS. */
 static int begin_due(struct http *http)
 {
 	int64_t now_ms = http_now_ms(), wait_ms = POLL_MAX_MS;
 	struct http_exchange *exchange = http->exchanges;
 
+	if (http->deadline_ms - now_ms < wait_ms)
+		wait_ms = http->deadline_ms - now_ms;
 	while (exchange) {
 		struct http_exchange *next = exchange->next;
 		struct http_transfer *transfer = exchange->transfer;
@@ -500,6 +521,10 @@ static int begin_due(struct http *http)
 		if (transfer && transfer->is_running) {
 			exchange = next;
 			continue;
+		}
+		if (is_too_late(http, exchange)) {
+			finish(http, exchange);
+			return 0; /* its owner may have changed the list */
 		}
 		if (transfer && transfer->due_ms > now_ms) {
 			if (transfer->due_ms - now_ms < wait_ms)

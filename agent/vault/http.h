@@ -81,6 +81,7 @@ void http_freep(struct http **http);
 int http_header(struct http_exchange *exchange, const char *name, const void *value,
 		size_t value_bytes);
 void http_start(struct http *http, struct http_exchange *exchange);
+void http_shorten(struct http *http, unsigned timeout_ms);
 int http_run(struct http *http);
 int64_t http_now_ms(void);
 void http_exchange_clear(struct http_exchange *exchange);

@@ -4,6 +4,23 @@
 #include "base/base64.h"
 #include "base/cleanup.h"
 
+#define REST_MS 3000 /* a vault that answers at all has answered by then, also a second try */
+
+/**
+ * operation_ended() - an operation that may be urgent has its result
+ *
+ * With one urgent operation done, or all of them failed, the caller has what it waits for. What
+ * else is in the batch gets a little more time, not the rest of the batch's.
+ */
+void operation_ended(struct session *session, const struct vault_operation *operation)
+{
+	if (!operation->is_urgent)
+		return;
+	session->n_urgent--;
+	if (operation->result.condition == 0 || session->n_urgent == 0)
+		http_shorten(session->http, REST_MS);
+}
+
 /** operation_decode() - base64url letters to bytes. Return: 0, -EBADMSG or -ENOMEM. */
 int operation_decode(const struct secret *letters, struct secret **ret)
 {

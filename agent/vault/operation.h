@@ -3,6 +3,7 @@
  *
  * Each begins with x_start(), goes on in the callbacks of its calls, and leaves its end in the
  * operation's results. Its state is the x it returns, to be freed when http_run() has returned.
+ * Those that can be urgent say operation_ended() then.
  */
 #pragma once
 
@@ -20,6 +21,8 @@ void store_free(struct store *store);
 
 int probe_start(struct session *session, struct vault_operation *operation, struct probe **ret);
 void probe_free(struct probe *probe);
+
+void operation_ended(struct session *session, const struct vault_operation *operation);
 
 int operation_decode(const struct secret *letters, struct secret **ret);
 int operation_encode(const struct secret *bytes, struct secret **ret);

@@ -75,7 +75,8 @@ static void chain_free(const struct vault_operation *operation, union chain *cha
 
 /**
  * vault_run() - do all operations at once and fill in their results
- * @timeout_ms: for the whole batch
+ * @timeout_ms: for the whole batch; once an urgent operation is done, or all urgent ones have
+ *              failed, the others get only seconds
  * @client_fd:  stream socket of whoever waits, or -1; nothing goes on for one who has left
  *
  * Return: 0 (each operation then has its own result), -ECONNABORTED, -ENOMEM, or -EIO.
@@ -99,6 +100,8 @@ int vault_run(struct vault_operation operations[], size_t n, unsigned timeout_ms
 		return r;
 	session = (struct session){ .http = http, .identity = identity };
 
+	for (size_t i = 0; i < n; i++)
+		session.n_urgent += operations[i].is_urgent;
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = chain_start(&session, &operations[i], &chains[i]);
 	if (r == 0)

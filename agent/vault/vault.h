@@ -64,6 +64,7 @@ struct vault_operation {
 	const char *volume;              /* store: becomes a tag, or NULL */
 	const char *machine;             /* store: becomes a tag, or NULL */
 	const struct secret *passphrase; /* store */
+	bool is_urgent;                  /* fetch: the rest is not waited for, see vault_run() */
 
 	struct vault_result result;
 	struct secret *fetched;

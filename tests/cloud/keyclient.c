@@ -46,7 +46,7 @@ int main(int argc, char *argv[])
 		references[0] = stored[1].reference;
 		references[1] = stored[0].reference;
 		references[2] = &absent;
-		if (key_fetch(references, 3, 20000, fetched) < 0)
+		if (key_fetch(references, 3, 0, 20000, fetched) < 0)
 			return EXIT_FAILURE;
 		show("fetch file", &fetched[0], passphrase);
 		show("fetch keyvault", &fetched[1], passphrase);

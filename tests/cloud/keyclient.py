@@ -57,15 +57,15 @@ class KeyService:
 
     @staticmethod
     def frame(operations: list[dict], timeout_ms: int = 20_000,
-              passphrases: tuple[bytes, ...] = ()) -> bytes:
-        text = json.dumps({"version": 1, "timeout_ms": timeout_ms,
-                           "operations": operations}).encode()
+              passphrases: tuple[bytes, ...] = (), **more: Any) -> bytes:
+        text = json.dumps({"version": 1, "timeout_ms": timeout_ms, "operations": operations,
+                           **more}).encode()
         return struct.pack("<I", len(text)) + text + b"".join(passphrases)
 
     def ask(self, operations: list[dict], timeout_ms: int = 20_000,
-            passphrases: tuple[bytes, ...] = ()) -> list[dict]:
+            passphrases: tuple[bytes, ...] = (), **more: Any) -> list[dict]:
         """The results, each with its "passphrase" as bytes where there is one."""
-        answer = self.exchange(self.frame(operations, timeout_ms, passphrases))
+        answer = self.exchange(self.frame(operations, timeout_ms, passphrases, **more))
         if len(answer) < 4 or self.status:
             raise AssertionError(f"no answer, status {self.status}: {self.errors.decode()}")
         size, = struct.unpack("<I", answer[:4])
@@ -88,5 +88,6 @@ class KeyService:
             operation["kek"] = ("https://kv1.vault.azure.net/keys/kek1" if kek is True else kek)
         return self.ask([operation], timeout_ms, (passphrase,))[0]
 
-    def fetch(self, *references: dict, timeout_ms: int = 20_000) -> list[dict]:
-        return self.ask([{"operation": "fetch", "reference": r} for r in references], timeout_ms)
+    def fetch(self, *references: dict, timeout_ms: int = 20_000, **more: Any) -> list[dict]:
+        return self.ask([{"operation": "fetch", "reference": r} for r in references], timeout_ms,
+                        **more)

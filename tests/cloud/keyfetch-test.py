@@ -96,8 +96,8 @@ class Tests:
         self.reference = self.service.store("common", PASSPHRASE)["reference"]
         self.plain = self.service.store("common-plain", PASSPHRASE, kek=False)["reference"]
 
-    def fetch(self, *references: dict, timeout_ms: int = LONG_MS) -> list[dict]:
-        return self.service.fetch(*(references or [self.reference]), timeout_ms=timeout_ms)
+    def fetch(self, *references: dict, timeout_ms: int = LONG_MS, **more: Any) -> list[dict]:
+        return self.service.fetch(*(references or [self.reference]), timeout_ms=timeout_ms, **more)
 
     def secrets(self, vault: str = "kv1") -> dict:
         return self.cloud.state()["vaults"][f"{vault}.vault.azure.net"]["secrets"]
@@ -294,6 +294,38 @@ class Tests:
         results = self.fetch(self.reference, {**self.plain, "secret": f"{VAULT}/secrets/none/"
                                               + "0" * 32}, self.plain)
         same([r["condition"] for r in results], ["ok", "gone", "ok"])
+
+    def test_batch_is_urgent(self) -> None:
+        """With the root's key there, or refused, what hangs in another vault is not waited for."""
+        elsewhere, second = ({**reference, member: reference[member].replace("//kv1.", "//kv-far.")}
+                             for reference, member in ((self.plain, "secret"), (self.reference, "kek")))
+        none = {**self.plain, "secret": f"{VAULT}/secrets/none/" + "0" * 32}
+        both, late = [self.reference, elsewhere], ["ok", "unreachable"]
+        rows = (
+            ("no name", None, {}, 1, both, late),
+            ("throttled", "throttled", {}, 1, both, late),
+            ("failing", "status", {"status": 503}, 1, both, late),
+            ("silent", "hang", {}, 1, both, late),
+            ("got over", "status", {"status": 503, "count": 1}, 1, both, ["ok", "gone"]),
+            ("one of two", "hang", {}, 2, [second, *both], ["unreachable", *late]),
+            ("refused", "hang", {}, 1, [none, elsewhere], ["gone", "unreachable"]),
+            ("waited for", "hang", {}, 1, [elsewhere, self.plain], ["unreachable", "ok"]),
+        )
+        for name, action, given, urgent, references, conditions in rows:
+            self.cloud.clear()
+            if action:
+                self.cloud.fault(action, host="kv-far", **{"count": None, **given})
+            else:
+                self.cloud.unname("kv-far")
+            begin = time.monotonic()
+            try:
+                results = self.fetch(*references, urgent=urgent, timeout_ms=9000)
+            finally:
+                self.cloud.unname()
+            seconds = time.monotonic() - begin
+            same((name, [r["condition"] for r in results]), (name, conditions))
+            same((name, seconds, seconds < 7), (name, seconds, name != "waited for"))
+            print(f"  {name}: {seconds:.2f} s; {results[-1].get('message', 'no message')}")
 
     # store
 

@@ -33,6 +33,8 @@ static void test_requests(void **state)
 		{ "store, all texts",    REQUEST(STORE(",\"passphrase_bytes\":43,\"kek\":\"k\",\"algorithm\":\"a\",\"client_id\":\"c\",\"volume\":\"v\",\"machine\":\"m\"")), 0, 1 },
 		{ "largest secret",      REQUEST(STORE(",\"passphrase_bytes\":25600")), 0, 1 },
 		{ "probe",               REQUEST("{\"operation\":\"probe\",\"vault\":\"v\",\"name\":\"n\"}"), 0, 1 },
+		{ "one is urgent",       "{\"version\":1,\"timeout_ms\":9,\"urgent\":1,\"operations\":[" FETCH "," FETCH "]}", 0, 2 },
+		{ "all are urgent",      "{\"version\":1,\"timeout_ms\":9,\"urgent\":2,\"operations\":[" FETCH "," FETCH "]}", 0, 2 },
 
 		{ "nothing",             "",                                 -EBADMSG, 0 },
 		{ "an array",            "[]",                               -EBADMSG, 0 },
@@ -42,6 +44,9 @@ static void test_requests(void **state)
 		{ "time 0",              "{\"version\":1,\"timeout_ms\":0,\"operations\":[" FETCH "]}", -EBADMSG, 0 },
 		{ "more than 10 minutes", "{\"version\":1,\"timeout_ms\":600001,\"operations\":[" FETCH "]}", -EBADMSG, 0 },
 		{ "time as text",        "{\"version\":1,\"timeout_ms\":\"9\",\"operations\":[" FETCH "]}", -EBADMSG, 0 },
+		{ "urgent: none",        "{\"version\":1,\"timeout_ms\":9,\"urgent\":0,\"operations\":[" FETCH "]}", -EBADMSG, 0 },
+		{ "urgent: too many",    "{\"version\":1,\"timeout_ms\":9,\"urgent\":2,\"operations\":[" FETCH "]}", -EBADMSG, 0 },
+		{ "urgent: not a number", "{\"version\":1,\"timeout_ms\":9,\"urgent\":true,\"operations\":[" FETCH "]}", -EBADMSG, 0 },
 		{ "no operations",       "{\"version\":1,\"timeout_ms\":1000}", -EBADMSG, 0 },
 		{ "an empty batch",      REQUEST(""),                        -EBADMSG, 0 },
 		{ "operations: object",  "{\"version\":1,\"timeout_ms\":9,\"operations\":{}}", -EBADMSG, 0 },
@@ -132,6 +137,24 @@ static void test_too_many(void **state)
 	strcpy(text + used, "," FETCH "]}");
 	assert_int_equal(protocol_request_parse(text, strlen(text), &request), -EBADMSG);
 	protocol_request_clear(&request);
+}
+
+static void test_urgent_round_trip(void **state)
+{
+	static const char in[] =
+		"{\"version\":1,\"timeout_ms\":9,\"urgent\":1,\"operations\":[" FETCH "," FETCH
+		"]}";
+	struct protocol_request one = { 0 }, two = { 0 };
+	_cleanup_(json_putp) struct json_object *printed = NULL;
+	const char *text;
+
+	assert_int_equal(protocol_request_parse(in, strlen(in), &one), 0);
+	assert_int_equal(protocol_request_print(&one, &printed), 0);
+	text = json_object_to_json_string(printed);
+	assert_int_equal(protocol_request_parse(text, strlen(text), &two), 0);
+	assert_int_equal(two.n_urgent, 1);
+	protocol_request_clear(&one);
+	protocol_request_clear(&two);
 }
 
 static void test_probe_round_trip(void **state)
@@ -231,10 +254,10 @@ static void test_conditions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),   cmocka_unit_test(test_replies),
-		cmocka_unit_test(test_too_many),   cmocka_unit_test(test_probe_round_trip),
-		cmocka_unit_test(test_frames),     cmocka_unit_test(test_lengths),
-		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_requests),          cmocka_unit_test(test_replies),
+		cmocka_unit_test(test_too_many),          cmocka_unit_test(test_probe_round_trip),
+		cmocka_unit_test(test_urgent_round_trip), cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_lengths),           cmocka_unit_test(test_conditions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
