@@ -20,7 +20,7 @@ struct unlock_attempt {
 	struct key_reference *references[KEY_BATCH_MAX];
 	struct key_result results[KEY_BATCH_MAX];
 	size_t owners[KEY_BATCH_MAX]; /* indexes of volumes */
-	size_t n;
+	size_t n, n_urgent;           /* the root's come first */
 	int r;
 	pthread_t thread;
 	int fd; /* readable when the thread is done */
@@ -119,33 +119,60 @@ static void use_result(struct unlock_volume *volume, const struct key_result *re
 	}
 }
 
+/* A token that cannot be understood hides no other. */
+static void add_reference(struct unlock_attempt *attempt, const struct unlock_volumes *volumes,
+			  size_t i, size_t rank)
+{
+	const struct unlock_volume *volume = &volumes->volumes[i];
+
+	if (volume->state != UNLOCK_LOCKED || rank >= volume->header->n_tokens ||
+	    attempt->n == KEY_BATCH_MAX)
+		return;
+	if (key_reference_from_json(volume->header->tokens[rank]->reference,
+				    &attempt->references[attempt->n]) == 0)
+		attempt->owners[attempt->n++] = i;
+}
+
+/* The first key of each before the second of any, should there be more than a batch takes. */
+static void add_references(struct unlock_attempt *attempt, const struct unlock_volumes *volumes,
+			   bool of_root)
+{
+	for (size_t rank = 0; rank < KEY_BATCH_MAX; rank++)
+		for (size_t i = 0; i < volumes->n; i++)
+			if (volumes->volumes[i].is_root == of_root)
+				add_reference(attempt, volumes, i, rank);
+}
+
+static bool is_asked_for(const struct unlock_attempt *attempt, size_t volume)
+{
+	for (size_t i = 0; i < attempt->n; i++)
+		if (attempt->owners[i] == volume)
+			return true;
+	return false;
+}
+
+/* Nothing says where their keys are. Who found no place in a full batch waits for the next. */
+static void refuse_unreadable(struct unlock_volumes *volumes, const struct unlock_attempt *attempt)
+{
+	for (size_t i = 0; i < volumes->n && attempt->n < KEY_BATCH_MAX; i++)
+		if (volumes->volumes[i].state == UNLOCK_LOCKED && !is_asked_for(attempt, i))
+			unlock_volume_say(&volumes->volumes[i], UNLOCK_REFUSED,
+					  "its token cannot be understood (use a recovery key)");
+}
+
 /* Return: 0 (also when there is nothing to ask for) or -ENOMEM. */
 static int collect(struct unlock_volumes *volumes, struct unlock_attempt **ret)
 {
 	struct unlock_attempt *attempt = calloc(1, sizeof(*attempt));
-	int r;
 
 	if (!attempt)
 		return -ENOMEM;
 	attempt->fd = -EBADF;
-	/* the first key of each before the second of any, should there be more than a batch takes
-	 */
-	for (size_t rank = 0; rank < KEY_BATCH_MAX; rank++) {
-		for (size_t i = 0; i < volumes->n && attempt->n < KEY_BATCH_MAX; i++) {
-			struct unlock_volume *volume = &volumes->volumes[i];
-
-			if (volume->state != UNLOCK_LOCKED || rank >= volume->header->n_tokens)
-				continue;
-			r = key_reference_from_json(volume->header->tokens[rank]->reference,
-						    &attempt->references[attempt->n]);
-			if (r == 0)
-				attempt->owners[attempt->n++] = i;
-			else
-				unlock_volume_say(volume, UNLOCK_REFUSED,
-						  "its token cannot be understood (use a recovery "
-						  "key)");
-		}
-	}
+	/* with any of the root's keys the boot goes on: the others are not waited for then */
+	add_references(attempt, volumes, true);
+	attempt->n_urgent = attempt->n;
+	add_references(attempt, volumes, false);
+	refuse_unreadable(volumes, attempt);
 	*ret = attempt;
 	return 0;
 }
@@ -157,7 +184,8 @@ static void *fetch(void *argument)
 	attempt->r = attempt->n == 0
 			     ? 0
 			     : key_fetch((const struct key_reference *const *)attempt->references,
-					 attempt->n, 0, FETCH_TIMEOUT_MS, attempt->results);
+					 attempt->n, attempt->n_urgent, FETCH_TIMEOUT_MS,
+					 attempt->results);
 	if (attempt->fd >= 0)
 		(void)eventfd_write(attempt->fd, 1);
 	return NULL;

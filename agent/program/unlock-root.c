@@ -2,8 +2,9 @@
 /* vmcrypt-unlock --initramfs: the root is opened, however long it takes
  *
  * Keys are asked for again and again while a person can give a recovery key; whichever comes first
- * lets the boot go on. What else can be opened with the same batch of keys is opened too, and never
- * waited for. Returns at once when the root is not encrypted.
+ * lets the boot go on. What else can be opened with the same batch of keys is opened too, where
+ * its keys come within seconds of the root's: vmcrypt-unlock.service asks again. Returns at once
+ * when the root is not encrypted.
  */
 #include <blkid/blkid.h>
 #include <errno.h>

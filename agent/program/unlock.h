@@ -42,7 +42,7 @@ struct unlock_volume {
 	bool is_new_reason; /* and is not the one before */
 	time_t rests_until; /* REFUSED: not tried before this moment of the monotonic clock */
 	unsigned rest_s;
-	bool is_root;      /* the boot waits for it */
+	bool is_root;      /* the boot waits for it alone */
 	bool is_initrd;    /* opened before the root was there */
 	char *header_uuid; /* LUKS UUID that the root is known to have, or NULL */
 	bool is_past_keys; /* REFUSED, and no key would help */
