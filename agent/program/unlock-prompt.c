@@ -2,27 +2,23 @@
 #include "program/unlock-prompt.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "key/passphrase.h"
 #include "key/recovery.h"
+#include "program/unlock-plymouth.h"
 
-#define SYSTEMD      "/run/systemd/system"
-#define EXIT_NO_TOOL 127 /* as a shell says it */
+#define SYSTEMD "/run/systemd/system"
 
 /**
  * unlock_prompt_is_due() - should a person be asked for a recovery key now?
  *
  * At once on a key press, at once when waiting alone brings nothing, else after some time. Who has
- * closed the prompt is not asked again before pressing a key; without a console there is no key to
- * press, and time does it.
+ * closed the prompt is not asked again before pressing a key; where there is no key to press, time
+ * does it.
  */
 bool unlock_prompt_is_due(const struct unlock_prompt_look *look)
 {
@@ -31,13 +27,13 @@ bool unlock_prompt_is_due(const struct unlock_prompt_look *look)
 	if (look->is_pressed)
 		return true;
 	if (look->was_closed)
-		return !look->has_console && look->waited_s >= UNLOCK_PROMPT_AGAIN_S;
+		return !look->has_key && look->waited_s >= UNLOCK_PROMPT_AGAIN_S;
 	return look->is_refused || look->waited_s >= look->after_s;
 }
 
 /**
  * unlock_prompt_init() - find out by what to ask
- * @console: borrowed as long as @prompt is used; may be none
+ * @console: borrowed as long as @prompt is used; may be none, and is none where Plymouth has it
  *
  * systemd-ask-password is for its agents alone: on a terminal that controls no session, as an
  * initramfs without systemd has, it shows no question, and shows what is typed. A console that we
@@ -49,12 +45,81 @@ void unlock_prompt_init(struct unlock_prompt *prompt, struct unlock_console *con
 	static const char *const tools[] = { "/usr/bin/systemd-ask-password",
 					     "/bin/systemd-ask-password" };
 
-	*prompt = (struct unlock_prompt){ .console = console, .fd = -EBADF };
-	if ((console->fd >= 0 && !console->is_own) || access(SYSTEMD, F_OK) < 0)
+	*prompt = (struct unlock_prompt){
+		.console = console, .asking.fd = -EBADF, .watching.fd = -EBADF, .fd = -EBADF
+	};
+	if (access(SYSTEMD, F_OK) < 0) {
+		if (unlock_plymouth_answers(UNLOCK_PLYMOUTH)) {
+			prompt->tool = prompt->plymouth = UNLOCK_PLYMOUTH;
+			unlock_console_drop(console);
+		}
+		return;
+	}
+	if (console->fd >= 0 && !console->is_own)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(tools) && !prompt->tool; i++)
 		if (access(tools[i], X_OK) == 0)
 			prompt->tool = tools[i];
+}
+
+static bool is_plymouth(const struct unlock_prompt *prompt)
+{
+	return prompt->tool && prompt->tool == prompt->plymouth;
+}
+
+/**
+ * unlock_prompt_watch() - have key presses seen while nothing is asked
+ *
+ * Return: 0 (also when they are already), or -errno: there is no key to press.
+ */
+int unlock_prompt_watch(struct unlock_prompt *prompt)
+{
+	if (!is_plymouth(prompt))
+		return unlock_console_watch(prompt->console);
+	return prompt->watching.child > 0
+		       ? 0
+		       : unlock_plymouth_watch(prompt->plymouth, &prompt->watching);
+}
+
+/** unlock_prompt_key_fd() - readable when a key was pressed; < 0: there is none to press now */
+int unlock_prompt_key_fd(const struct unlock_prompt *prompt)
+{
+	if (prompt->typed)
+		return -EBADF;
+	return is_plymouth(prompt) ? prompt->watching.fd : prompt->console->fd;
+}
+
+static void stop_watching(struct unlock_prompt *prompt)
+{
+	if (prompt->watching.child > 0)
+		unlock_plymouth_ignore(prompt->plymouth);
+	unlock_tool_stop(&prompt->watching);
+}
+
+/* It does not ask: the console does from now on. */
+static void leave_tool(struct unlock_prompt *prompt)
+{
+	log_debug("Tool %s: cannot be used.", prompt->tool);
+	stop_watching(prompt);
+	prompt->tool = NULL;
+	if (prompt->console->fd < 0)
+		(void)unlock_console_open(prompt->console);
+	(void)unlock_prompt_watch(prompt);
+}
+
+/** unlock_prompt_is_pressed() - was it a key that made unlock_prompt_key_fd() readable? */
+bool unlock_prompt_is_pressed(struct unlock_prompt *prompt)
+{
+	if (!is_plymouth(prompt))
+		return unlock_console_is_pressed(prompt->console);
+	if (prompt->watching.child <= 0)
+		return false;
+	if (unlock_tool_end(&prompt->watching) != 0) {
+		leave_tool(prompt);
+		return false;
+	}
+	(void)unlock_prompt_watch(prompt);
+	return true;
 }
 
 bool unlock_prompt_is_shown(const struct unlock_prompt *prompt)
@@ -62,45 +127,22 @@ bool unlock_prompt_is_shown(const struct unlock_prompt *prompt)
 	return prompt->typed != NULL;
 }
 
-static _Noreturn void ask(const char *tool, const char *question, int output, pid_t parent)
+static int ask_by_tool(struct unlock_prompt *prompt, const char *question)
 {
-	static char *environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-				       NULL };
 	const char *const argv[] = {
-		tool,     "--no-tty", "--id=vmcrypt", "--icon=drive-harddisk", "--timeout=0",
-		question, NULL
+		prompt->tool, "--no-tty", "--id=vmcrypt", "--icon=drive-harddisk", "--timeout=0",
+		question,     NULL
 	};
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int r;
 
-	/* the question does not outlive who asks it */
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
-		_exit(EXIT_NO_TOOL);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0)
-		_exit(EXIT_NO_TOOL);
-	(void)close_range(3, ~0U, 0);
-	(void)execve(tool, (char *const *)argv, environment);
-	_exit(EXIT_NO_TOOL);
-}
-
-static int start_tool(struct unlock_prompt *prompt, const char *question)
-{
-	int pipes[2], r;
-	pid_t parent = getpid();
-
-	if (pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	prompt->child = fork();
-	r = -errno;
-	if (prompt->child == 0)
-		ask(prompt->tool, question, pipes[1], parent);
-	(void)close(pipes[1]);
-	if (prompt->child < 0) {
-		prompt->child = 0;
-		(void)close(pipes[0]);
-		return r;
+	if (is_plymouth(prompt)) {
+		prompt->was_plymouth_asked = true;
+		r = unlock_plymouth_ask(prompt->plymouth, question, &prompt->asking);
+	} else {
+		r = unlock_tool_start(argv, &prompt->asking);
 	}
-	prompt->fd = pipes[0];
-	return 0;
+	prompt->fd = prompt->asking.fd;
+	return r;
 }
 
 static int ask_on_console(struct unlock_prompt *prompt, const char *question)
@@ -135,25 +177,11 @@ int unlock_prompt_show(struct unlock_prompt *prompt, const char *question)
 	if (r < 0)
 		return r;
 	unlock_console_restore(prompt->console); /* an agent may read from it */
-	r = prompt->tool ? start_tool(prompt, question) : ask_on_console(prompt, question);
+	r = prompt->tool ? ask_by_tool(prompt, question) : ask_on_console(prompt, question);
 	if (r < 0)
 		return r;
 	prompt->typed = steal(typed);
 	return 0;
-}
-
-/* Return: its exit status, or 128 + signal. */
-static int end_child(struct unlock_prompt *prompt)
-{
-	int status = 0;
-
-	if (prompt->child <= 0)
-		return 0;
-	while (waitpid(prompt->child, &status, 0) < 0)
-		if (errno != EINTR)
-			break;
-	prompt->child = 0;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Not shown any more; the console is as it was. Return: the tool's status. */
@@ -161,26 +189,39 @@ static int close_prompt(struct unlock_prompt *prompt)
 {
 	int status;
 
-	if (prompt->tool && prompt->fd >= 0)
-		(void)close(prompt->fd);
 	prompt->fd = -EBADF;
-	status = end_child(prompt);
+	status = unlock_tool_end(&prompt->asking);
 	prompt->typed = secret_free(prompt->typed);
 	unlock_console_restore(prompt->console);
 	if (prompt->tool)
-		(void)unlock_console_watch(prompt->console);
+		(void)unlock_prompt_watch(prompt);
 	return status;
 }
 
-/** unlock_prompt_withdraw() - the question is no longer needed; not shown is fine */
-void unlock_prompt_withdraw(struct unlock_prompt *prompt)
+static void withdraw(struct unlock_prompt *prompt)
 {
-	if (!prompt->typed)
-		return;
-	if (prompt->child > 0)
-		(void)kill(prompt->child, SIGTERM);
+	unlock_tool_stop(&prompt->asking);
 	(void)close_prompt(prompt);
 	unlock_console_write(prompt->console, "\n");
+}
+
+/**
+ * unlock_prompt_end() - nobody need be asked any more; not shown is fine
+ *
+ * Where Plymouth has asked, it quits: it cannot be told that a question is withdrawn, and keeps
+ * what was typed.
+ */
+void unlock_prompt_end(struct unlock_prompt *prompt)
+{
+	if (prompt->typed)
+		withdraw(prompt);
+	if (!prompt->was_plymouth_asked) {
+		stop_watching(prompt);
+		return;
+	}
+	/* before it complains that Plymouth has gone */
+	unlock_tool_stop(&prompt->watching);
+	unlock_plymouth_quit(prompt->plymouth);
 }
 
 /* Take what is there. Return: 0 = whole (a line, or the end), UNLOCK_PROMPT_E_MORE. */
@@ -226,13 +267,12 @@ int unlock_prompt_read(struct unlock_prompt *prompt, struct secret **ret, unsign
 	if (!prompt->typed || take(prompt) != 0)
 		return UNLOCK_PROMPT_E_MORE;
 	typed = steal(prompt->typed);
+	size = secret_size(typed);
 	r = close_prompt(prompt);
-	if (r == EXIT_NO_TOOL) {
-		log_debug("Tool %s: cannot be run.", prompt->tool);
-		prompt->tool = NULL;
+	if (r == UNLOCK_TOOL_NONE || (r != 0 && size == 0 && is_plymouth(prompt))) {
+		leave_tool(prompt);
 		return UNLOCK_PROMPT_E_MORE;
 	}
-	size = secret_size(typed);
 	while (size > 0 && strchr("\r\n \t", secret_bytes(typed)[size - 1]))
 		size--;
 	if (r != 0 || size == 0)

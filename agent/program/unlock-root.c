@@ -182,8 +182,11 @@ static unsigned pause_s(struct root *root, const struct unlock_volume *volume)
 
 static void report(struct root *root)
 {
-	unlock_attempt_report(&root->volumes, root->number,
-			      !unlock_prompt_is_shown(&root->prompt) || root->console.fd < 0);
+	/* agents show the question elsewhere; on the same screen our lines would be in its way */
+	bool is_asking = unlock_prompt_is_shown(&root->prompt) &&
+			 (root->console.fd >= 0 || root->prompt.plymouth);
+
+	unlock_attempt_report(&root->volumes, root->number, !is_asking);
 }
 
 /* Look what is there, and ask for keys when the root is. */
@@ -248,7 +251,7 @@ static void ask_if_due(struct root *root)
 		.is_pressed = root->is_pressed || root->problem,
 		.is_refused = volume && volume->state == UNLOCK_REFUSED,
 		.was_closed = root->was_closed,
-		.has_console = root->console.fd >= 0,
+		.has_key = unlock_prompt_key_fd(&root->prompt) >= 0,
 		.waited_s = root->since ? (unsigned)(unlock_now_s() - root->since) : 0,
 		.after_s = root->conf.prompt_after_s,
 	};
@@ -295,6 +298,8 @@ static void take_answer(struct root *root)
 		try_key(root, key);
 		break;
 	case UNLOCK_PROMPT_E_MORE:
+		/* what asked has failed: the console asks now, also who has pressed a key for it */
+		root->is_pressed = !unlock_prompt_is_shown(&root->prompt);
 		break;
 	case UNLOCK_PROMPT_E_FORM:
 		set_problem(root, "it has 8 groups of 8 letters and digits");
@@ -308,7 +313,7 @@ static void take_answer(struct root *root)
 			log_warning_errno(r, "Recovery key: cannot be read: %m");
 		root->was_closed = true;
 		root->since = unlock_now_s();
-		if (unlock_console_watch(&root->console) == 0)
+		if (unlock_prompt_watch(&root->prompt) == 0)
 			log_notice("Waiting for the key service; press a key to type a recovery "
 				   "key.");
 		break;
@@ -318,11 +323,10 @@ static void take_answer(struct root *root)
 /* Sleep until something happens, at most a tick, and answer it. */
 static void wait(struct root *root)
 {
-	bool is_shown = unlock_prompt_is_shown(&root->prompt);
 	struct pollfd fds[] = {
 		{ .fd = root->attempt ? unlock_attempt_fd(root->attempt) : -1, .events = POLLIN },
-		{ .fd = is_shown ? root->prompt.fd : -1, .events = POLLIN },
-		{ .fd = is_shown ? -1 : root->console.fd, .events = POLLIN },
+		{ .fd = root->prompt.fd, .events = POLLIN },
+		{ .fd = unlock_prompt_key_fd(&root->prompt), .events = POLLIN },
 	};
 
 	if (poll(fds, ARRAY_SIZE(fds), TICK_MS) <= 0)
@@ -333,15 +337,15 @@ static void wait(struct root *root)
 	else if (fds[1].revents)
 		take_answer(root);
 	else if (fds[2].revents)
-		root->is_pressed = unlock_console_is_pressed(&root->console);
+		root->is_pressed = unlock_prompt_is_pressed(&root->prompt);
 }
 
 static void open_console(struct root *root)
 {
 	if (unlock_console_take(STDIN_FILENO, &root->console) < 0)
 		(void)unlock_console_open(&root->console);
-	(void)unlock_console_watch(&root->console);
 	unlock_prompt_init(&root->prompt, &root->console);
+	(void)unlock_prompt_watch(&root->prompt);
 }
 
 /**
@@ -368,7 +372,7 @@ int unlock_root(void)
 		ask_if_due(&root);
 		wait(&root);
 	}
-	unlock_prompt_withdraw(&root.prompt);
+	unlock_prompt_end(&root.prompt);
 	unlock_console_drop(&root.console);
 	/* an attempt that is still at work ends with the process; it has what it needs of its own
 	 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Over a pseudo-terminal, or by a tool that stands in for systemd-ask-password. */
+/* Over a pseudo-terminal, or by a tool that stands in for systemd-ask-password or Plymouth's
+ * client. With the real Plymouth: test-unlock-plymouth.c. */
 #include <pty.h>
 #include <signal.h>
 
@@ -15,7 +16,7 @@ static void test_is_due(void **state)
 		struct unlock_prompt_look look;
 		bool is_due;
 	} rows[] = {
-		/*                            answerable shown  pressed refused closed console waited after */
+		/*                            answerable shown  pressed refused closed key    waited after */
 		{ "waiting",                  { true,    false, false,  false,  false, true,   119,   120 }, false },
 		{ "waited long enough",       { true,    false, false,  false,  false, true,   120,   120 }, true },
 		{ "without a console too",    { true,    false, false,  false,  false, false,  120,   120 }, true },
@@ -66,7 +67,7 @@ static int scene_remove(void **state)
 	struct scene *scene = *state;
 	void *folder = scene->folder;
 
-	unlock_prompt_withdraw(&scene->prompt);
+	unlock_prompt_end(&scene->prompt);
 	unlock_console_drop(&scene->console);
 	closep(&scene->person);
 	closep(&scene->ours);
@@ -185,10 +186,10 @@ static void test_part(void **state)
 	assert_string_equal(screen(scene), "");
 	assert_true(unlock_prompt_is_shown(&scene->prompt));
 	/* the key has come from elsewhere */
-	unlock_prompt_withdraw(&scene->prompt);
+	unlock_prompt_end(&scene->prompt);
 	assert_false(unlock_prompt_is_shown(&scene->prompt));
 	assert_true(mode(scene) & ECHO);
-	unlock_prompt_withdraw(&scene->prompt);
+	unlock_prompt_end(&scene->prompt);
 	assert_int_equal(unlock_prompt_read(&scene->prompt, &key, &group), UNLOCK_PROMPT_E_MORE);
 }
 
@@ -274,10 +275,153 @@ static void test_tool_withdrawn(void **state)
 			     mark, mark) > 0);
 	use_tool(scene, script);
 	assert_int_equal(access(mark, F_OK), 0);
-	unlock_prompt_withdraw(&scene->prompt);
+	unlock_prompt_end(&scene->prompt);
 	assert_int_equal(access(mark, F_OK), -1);
-	assert_int_equal(scene->prompt.child, 0);
+	assert_int_equal(scene->prompt.asking.child, 0);
 	assert_false(unlock_prompt_is_shown(&scene->prompt));
+}
+
+/* Plymouth's client as far as it is used. It notes what it is told; "ask" in the folder is what it
+ * does when asked; a key is pressed by making "key" there; with "gone" there it has no daemon. */
+static void use_plymouth(struct scene *scene)
+{
+	static const char client[] =
+		"#!/bin/sh\ncd %s; echo \"$@\" >> told\ncase $1 in\n"
+		"ask-for-password) . ./ask ;;\n"
+		"ignore-keystroke) touch ignored ;;\n"
+		"watch-keystroke) while ! [ -e key ]; do\n"
+		"[ ! -e gone ] || exit 2; [ ! -e ignored ] || exit 1; sleep 0.05\n"
+		"done; rm key; printf x ;;\nesac\n";
+	_cleanup_(freep) char *script = NULL;
+	static char path[256];
+
+	assert_true(asprintf(&script, client, scene->folder) > 0);
+	(void)snprintf(path, sizeof(path), "%s/plymouth", scene->folder);
+	write_file(path, script, 0755);
+	scene->prompt.tool = scene->prompt.plymouth = path;
+	assert_int_equal(unlock_prompt_watch(&scene->prompt), 0);
+}
+
+static void put(const struct scene *scene, const char *name, const char *text)
+{
+	_cleanup_(freep) char *path = NULL;
+
+	assert_true(asprintf(&path, "%s/%s", scene->folder, name) > 0);
+	write_file(path, text, 0600);
+}
+
+/* Has Plymouth been told this? */
+static bool was_told(const struct scene *scene, const char *what)
+{
+	_cleanup_(freep) char *path = NULL, *told = NULL;
+
+	assert_true(asprintf(&path, "%s/told", scene->folder) > 0);
+	told = read_file(path);
+	return strstr(told, what) != NULL;
+}
+
+static int ask_plymouth(struct scene *scene, const char *question, struct secret **ret)
+{
+	unsigned group = 0;
+	int r;
+
+	assert_int_equal(unlock_prompt_show(&scene->prompt, question), 0);
+	assert_true(unlock_prompt_key_fd(&scene->prompt) < 0);
+	/* without a newline only the tool's end makes it whole */
+	do {
+		wait_readable(scene->prompt.fd);
+		r = unlock_prompt_read(&scene->prompt, ret, &group);
+	} while (unlock_prompt_is_shown(&scene->prompt));
+	return r;
+}
+
+static void test_plymouth(void **state)
+{
+	_cleanup_(secret_freep) struct secret *key = NULL;
+	_cleanup_(freep) char *script = NULL;
+	struct scene *scene = *state;
+	char question[300], prompt[300];
+
+	assert_true(asprintf(&script, "printf %s\n", scene->key) > 0);
+	use_plymouth(scene);
+	put(scene, "ask", script);
+	assert_int_equal(ask_plymouth(scene, "Recovery key:", &key), 0);
+	assert_int_equal(secret_size(key), strlen(scene->key));
+	assert_true(was_told(scene, "ask-for-password --prompt=Recovery key\n"));
+	key = secret_free(key);
+
+	/* an answer that is empty, or Ctrl-C */
+	put(scene, "ask", ":\n");
+	assert_int_equal(ask_plymouth(scene, "Recovery key:", &key), UNLOCK_PROMPT_E_CLOSED);
+	assert_non_null(scene->prompt.tool);
+
+	/* more than it takes */
+	memset(question, 'q', sizeof(question));
+	memcpy(question + sizeof(question) - 2, ":", 2);
+	assert_int_equal(ask_plymouth(scene, question, &key), UNLOCK_PROMPT_E_CLOSED);
+	(void)snprintf(prompt, sizeof(prompt), "--prompt=%.254s\n", question);
+	assert_true(was_told(scene, prompt));
+
+	/* the typed keys are not to stay with it */
+	assert_false(was_told(scene, "quit"));
+	unlock_prompt_end(&scene->prompt);
+	assert_true(was_told(scene, "quit"));
+	assert_int_equal(scene->prompt.watching.child, 0);
+	assert_null(key);
+}
+
+static void test_plymouth_does_not_ask(void **state)
+{
+	_cleanup_(secret_freep) struct secret *key = NULL;
+	struct scene *scene = *state;
+	unsigned group = 0;
+
+	/* it shows nothing: the console is asked next, and no other reader is left */
+	use_plymouth(scene);
+	put(scene, "ask", "exit 1\n");
+	assert_int_equal(ask_plymouth(scene, "Recovery key:", &key), UNLOCK_PROMPT_E_MORE);
+	assert_false(unlock_prompt_is_shown(&scene->prompt));
+	assert_null(scene->prompt.tool);
+	assert_int_equal(scene->prompt.watching.child, 0);
+	assert_int_equal(answer(scene, "%s\n", &key, &group), 0);
+}
+
+static void test_plymouth_keys(void **state)
+{
+	_cleanup_(secret_freep) struct secret *key = NULL;
+	struct scene *scene = *state;
+
+	use_plymouth(scene);
+	for (unsigned i = 0; i < 2; i++) {
+		put(scene, "key", "");
+		wait_readable(unlock_prompt_key_fd(&scene->prompt));
+		assert_true(unlock_prompt_is_pressed(&scene->prompt));
+	}
+	/* what somebody types at our terminal is not for us */
+	assert_int_equal(write(scene->person, "x", 1), 1);
+	assert_int_not_equal(unlock_prompt_key_fd(&scene->prompt), scene->console.fd);
+	/* nobody was asked: it goes on, but watches no more */
+	unlock_prompt_end(&scene->prompt);
+	assert_true(was_told(scene, "ignore-keystroke"));
+	assert_false(was_told(scene, "quit"));
+	assert_int_equal(scene->prompt.watching.child, 0);
+}
+
+static void test_plymouth_goes(void **state)
+{
+	_cleanup_(secret_freep) struct secret *key = NULL;
+	struct scene *scene = *state;
+	unsigned group = 0;
+
+	use_plymouth(scene);
+	put(scene, "gone", "");
+	wait_readable(unlock_prompt_key_fd(&scene->prompt));
+	assert_false(unlock_prompt_is_pressed(&scene->prompt));
+	assert_int_equal(unlock_prompt_key_fd(&scene->prompt), scene->console.fd);
+	assert_int_equal(write(scene->person, "x", 1), 1);
+	wait_readable(scene->console.fd);
+	assert_true(unlock_prompt_is_pressed(&scene->prompt));
+	assert_int_equal(answer(scene, "%s\n", &key, &group), 0);
 }
 
 int main(void)
@@ -290,6 +434,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tool, scene_make, scene_remove),
 		cmocka_unit_test_setup_teardown(test_no_tool, scene_make, scene_remove),
 		cmocka_unit_test_setup_teardown(test_tool_withdrawn, scene_make, scene_remove),
+		cmocka_unit_test_setup_teardown(test_plymouth, scene_make, scene_remove),
+		cmocka_unit_test_setup_teardown(test_plymouth_does_not_ask, scene_make,
+						scene_remove),
+		cmocka_unit_test_setup_teardown(test_plymouth_keys, scene_make, scene_remove),
+		cmocka_unit_test_setup_teardown(test_plymouth_goes, scene_make, scene_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
