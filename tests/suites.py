@@ -215,9 +215,12 @@ def os_scenarios():
             if "\nONLY_BY_NAME = True\n" in path.read_text() and path.stem not in QEMU]
 
 
+# its test is skipped where it is not there
+PLYMOUTH = ["plymouth"] if os.environ.get("CI") == "true" else []
+
 # name -> (packages, function, sentence)
 SUITES = {
-    "unit": (["build", "unit"], unit, "each module alone, with the address and undefined behaviour sanitizers"),
+    "unit": (["build", "unit", *PLYMOUTH], unit, "each module alone, with the address and undefined behaviour sanitizers"),
     "lint": (["build", "lint"], lambda: run_meson("plain", "lint"), "the rules of the source itself"),
     "fuzz": (["build"], lambda: run_meson("sanitized", "fuzz"), "parsers, with all inputs ever found"),
     "disk": (["build", "disk"], lambda: run_meson("plain", "disk"), "conversions of volumes in files"),
