@@ -276,6 +276,17 @@ static void ask_if_due(struct root *root)
 	}
 }
 
+/* Volumes that were encrypted together have one recovery key, and nobody comes back for them. */
+static void open_others(struct root *root, const struct secret *key)
+{
+	for (size_t i = 0; i < root->volumes.n; i++) {
+		struct unlock_volume *volume = &root->volumes.volumes[i];
+
+		if (volume->state == UNLOCK_LOCKED && volume->device && volume->header)
+			(void)unlock_volume_open(volume, key);
+	}
+}
+
 static void try_key(struct root *root, const struct secret *key)
 {
 	struct unlock_volume *volume = target(root);
@@ -283,6 +294,8 @@ static void try_key(struct root *root, const struct secret *key)
 	if (volume && volume->device && volume->state != UNLOCK_OPEN &&
 	    unlock_volume_open(volume, key) == HEADER_E_PASSPHRASE)
 		set_problem(root, "it does not open this volume");
+	if (volume && volume->state == UNLOCK_OPEN)
+		open_others(root, key);
 	report(root);
 }
 
