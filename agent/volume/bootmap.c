@@ -84,6 +84,9 @@ static int on_entry(ext2_ino_t folder, int entry, struct ext2_dir_entry *dirent,
 	if (dirent->inode == 0 || (size == 1 && dirent->name[0] == '.') ||
 	    (size == 2 && dirent->name[0] == '.' && dirent->name[1] == '.'))
 		return 0;
+	if (walk->depth == 1 && size == (int)strlen(BOOTMAP_OURS) &&
+	    memcmp(dirent->name, BOOTMAP_OURS, (size_t)size) == 0)
+		return 0;
 	add(walk, dirent->name, (size_t)size);
 	walk->r = visit(walk, dirent->inode);
 	return walk->r < 0 ? DIRENT_ABORT : 0;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/bootmap.h - where a boot loader reads, in an ext filesystem that is about to change
  *
- * The inodes and blocks of a folder and all that is below it, and of the way there. A boot loader
- * reads without a journal and asks for no checksum: as long as these stay where they are, it finds
- * the same files in any mixture of the old and the new state. Reads the device (libext2fs); changes
- * nothing.
+ * The inodes and blocks of a folder and all that is below it, but for our own, and of the way
+ * there. A boot loader reads without a journal and asks for no checksum: as long as these stay
+ * where they are, it finds the same files in any mixture of the old and the new state. Reads the
+ * device (libext2fs); changes nothing.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* In that folder, ours: written while a job runs, anywhere, and read by no boot loader. */
+#define BOOTMAP_OURS "vmcrypt"
 
 struct bootmap {
 	uint64_t digest;            /* equal when everything lies at the same places */

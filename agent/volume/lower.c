@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "volume/bootmap.h"
 
 #define DEPTH        16
 #define EXTENTS      64 /* asked for at once */
@@ -26,6 +27,7 @@
 #define ASIDE_SUFFIX ".vmcrypt-lower" /* and hidden: no boot loader shall take it for a kernel */
 
 /* nftw() has no context */
+static const char *top;
 static uint64_t limit;
 static int result;
 
@@ -155,9 +157,14 @@ static int lower(const char *path, off_t size_bytes)
 	return file_sync_parent(path);
 }
 
+static bool is_ours(const char *path)
+{
+	return strncmp(path + strlen(top), "/" BOOTMAP_OURS "/", strlen("/" BOOTMAP_OURS "/")) == 0;
+}
+
 static int on_file(const char *path, const struct stat *status, int kind, struct FTW *where)
 {
-	if (kind != FTW_F || !S_ISREG(status->st_mode))
+	if (kind != FTW_F || !S_ISREG(status->st_mode) || is_ours(path))
 		return 0;
 	/* a power cut has left it */
 	if (is_aside(path)) {
@@ -174,7 +181,7 @@ static int on_file(const char *path, const struct stat *status, int kind, struct
 }
 
 /**
- * lower_files() - no regular file of a folder has a block behind a limit
+ * lower_files() - no regular file of a folder, but for BOOTMAP_OURS, has a block behind a limit
  * @folder:      on a mounted ext4; other filesystems below it are left out
  * @limit_bytes: from the beginning of the device
  *
@@ -182,6 +189,7 @@ static int on_file(const char *path, const struct stat *status, int kind, struct
  */
 int lower_files(const char *folder, uint64_t limit_bytes)
 {
+	top = folder;
 	limit = limit_bytes;
 	result = 0;
 	if (nftw(folder, on_file, DEPTH, FTW_MOUNT | FTW_PHYS) < 0 && result == 0)

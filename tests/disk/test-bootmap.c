@@ -34,6 +34,7 @@ static void test_digest(void **state)
 	} rows[] = {
 		{ "nothing",                    "true", true },
 		{ "another file elsewhere",     "debugfs -w -R 'write /etc/passwd /etc/more' " DISK, true },
+		{ "our own folder",             "debugfs -w -R 'mkdir /boot/vmcrypt' " DISK " && debugfs -w -R 'write /etc/passwd /boot/vmcrypt/more' " DISK, true },
 		{ "a kernel at another place",  "debugfs -w -R 'rm /boot/vmlinuz' " DISK " && debugfs -w -R 'write /etc/passwd /boot/vmlinuz' " DISK, false },
 		{ "one file more",              "debugfs -w -R 'write /etc/passwd /boot/grub/more' " DISK, false },
 	};
