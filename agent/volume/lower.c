@@ -19,10 +19,12 @@
 #include "base/process.h"
 #include "volume/bootmap.h"
 
-#define DEPTH        16
-#define EXTENTS      64 /* asked for at once */
-#define TRIES        64 /* then all of the end is held, and as much again */
-#define HELD_BYTES   (16 * 1024 * 1024)
+#define DEPTH      16
+#define EXTENTS    64 /* asked for at once */
+#define TRIES      64 /* then all of the end is held, and as much again */
+#define HELD_BYTES (16 * 1024 * 1024)
+#define LARGE_BYTES                                                                                \
+	(1024 * 1024) /* ext4 gives small files of all folders one place after the other */
 #define COPY_WAIT_S  600
 #define ASIDE_SUFFIX ".vmcrypt-lower" /* and hidden: no boot loader shall take it for a kernel */
 
@@ -71,6 +73,7 @@ static int reaches_at(const char *path)
 /* An empty file with all its blocks below the limit. Return: 0, -ENOSPC or -errno. */
 static int reserve(const char *path, off_t size_bytes)
 {
+	off_t asked_bytes = size_bytes < LARGE_BYTES ? LARGE_BYTES : size_bytes;
 	int held[TRIES], n = 0, r = -ENOSPC;
 
 	/* unlinked, they go with their descriptors */
@@ -82,17 +85,18 @@ static int reserve(const char *path, off_t size_bytes)
 			break;
 		}
 		held[n++] = fd;
-		r = -posix_fallocate(fd, 0, size_bytes);
+		r = -posix_fallocate(fd, 0, asked_bytes);
 		if (r < 0)
 			break;
 		r = reaches(fd);
 		if (r > 0) {
-			/* best effort: a small file's neighbour would be the next that is offered
-			 */
-			(void)posix_fallocate(fd, 0, size_bytes + HELD_BYTES);
+			/* best effort: what is behind it would be the next that is offered */
+			(void)posix_fallocate(fd, 0, asked_bytes + HELD_BYTES);
 			(void)unlink(path);
 			r = -ENOSPC;
 		}
+		if (r == 0 && ftruncate(fd, size_bytes) < 0)
+			r = -errno;
 	}
 	if (r < 0)
 		(void)unlink(path);
