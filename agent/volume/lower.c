@@ -19,12 +19,11 @@
 #include "base/process.h"
 #include "volume/bootmap.h"
 
-#define DEPTH      16
-#define EXTENTS    64 /* asked for at once */
-#define TRIES      64 /* then all of the end is held, and as much again */
-#define HELD_BYTES (16 * 1024 * 1024)
-#define LARGE_BYTES                                                                                \
-	(1024 * 1024) /* ext4 gives small files of all folders one place after the other */
+#define DEPTH        16
+#define EXTENTS      64 /* asked for at once */
+#define TRIES        128
+#define LARGE_BYTES  (8 * 1024 * 1024)  /* small files of all folders come from one place */
+#define SPARE_BYTES  (64 * 1024 * 1024) /* other programs go on writing */
 #define COPY_WAIT_S  600
 #define ASIDE_SUFFIX ".vmcrypt-lower" /* and hidden: no boot loader shall take it for a kernel */
 
@@ -70,39 +69,54 @@ static int reaches_at(const char *path)
 	return fd < 0 ? -errno : reaches(fd);
 }
 
-/* An empty file with all its blocks below the limit. Return: 0, -ENOSPC or -errno. */
+/* Has the filesystem room for it beside what others write? Return: 0, -ENOSPC or -errno. */
+static int has_room(uint64_t size_bytes)
+{
+	uint64_t free_bytes;
+	int r = directory_free_bytes(top, &free_bytes);
+
+	if (r < 0)
+		return r;
+	return free_bytes >= size_bytes + SPARE_BYTES ? 0 : -ENOSPC;
+}
+
+/* An empty file; @ret_fd is set where there is one. Return: 0, 1 (it reaches behind the limit) or
+ * -errno. */
+static int try_place(const char *path, off_t size_bytes, int *ret_fd)
+{
+	int fd = -EBADF, r = has_room((uint64_t)size_bytes);
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	r = -posix_fallocate(fd, 0, size_bytes);
+	return r < 0 ? r : reaches(fd);
+}
+
+/* An empty file with all its blocks below the limit. What is offered behind it is held meanwhile,
+ * in files without a name, so that it is not offered again. Return: 0, -ENOSPC or -errno. */
 static int reserve(const char *path, off_t size_bytes)
 {
 	off_t asked_bytes = size_bytes < LARGE_BYTES ? LARGE_BYTES : size_bytes;
-	int held[TRIES], n = 0, r = -ENOSPC;
+	int held[TRIES], n = 0, r = 1;
 
-	/* unlinked, they go with their descriptors */
-	while (r == -ENOSPC && n < TRIES) {
-		int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	while (r > 0 && n < TRIES) {
+		int fd = -EBADF;
 
-		if (fd < 0) {
-			r = -errno;
-			break;
-		}
-		held[n++] = fd;
-		r = -posix_fallocate(fd, 0, asked_bytes);
-		if (r < 0)
-			break;
-		r = reaches(fd);
-		if (r > 0) {
-			/* best effort: what is behind it would be the next that is offered */
-			(void)posix_fallocate(fd, 0, asked_bytes + HELD_BYTES);
-			(void)unlink(path);
-			r = -ENOSPC;
-		}
+		r = try_place(path, asked_bytes, &fd);
+		if (fd >= 0)
+			held[n++] = fd;
 		if (r == 0 && ftruncate(fd, size_bytes) < 0)
 			r = -errno;
+		if (r != 0 && fd >= 0)
+			(void)unlink(path);
 	}
-	if (r < 0)
-		(void)unlink(path);
 	while (n > 0)
 		(void)close(held[--n]);
-	return r;
+	return r > 0 ? -ENOSPC : r;
 }
 
 static int run(const char *const argv[])
