@@ -16,6 +16,7 @@ import story
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "8"))
 LIMIT = 900 + 150 * CUTS
+ONLY_BY_NAME = True
 STAGE = "os-pending"
 ROUNDS_MAX = 60  # of one way, before it is called stuck
 BOOT_S = 400
@@ -100,7 +101,8 @@ def prepare_with_cuts(rig, chance, count, seed):
         if "/dev/mapper/" in vm.run("findmnt -n -o SOURCE /"):
             break  # the cut came when all was prepared, and this boot has begun it
         vm.wait_for("systemctl is-active vmcryptd", timeout=120)
-    vm.wait_for("vmcryptctl show --json=short | jq -e '.os != \"NotEncrypted\"'", timeout=600)
+    vm.wait_for("vmcryptctl show --json=short | jq -e '.os != \"NotEncrypted\"'", timeout=600,
+                interval=5)  # looking takes a second of the machine's only processor
     vm.power_cut()
     print(f"note: prepare: {len(cuts)} cuts: {' '.join(cuts)}")
     return len(cuts)
