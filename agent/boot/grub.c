@@ -243,7 +243,8 @@ static int why(char **ret_why, const char *text)
 }
 
 /* Return: 0, GRUB_E_FAILED with the reason, GRUB_E_NO_TOOL or -errno. */
-static int choose(const char *disk, const struct grub_place *from, struct way *ret, char **ret_why)
+static int choose(const char *disk, const struct grub_place *from, const struct grub_place *to,
+		  struct way *ret, char **ret_why)
 {
 	struct way way = { .install = find_install(),
 			   .target = find_target(),
@@ -251,6 +252,9 @@ static int choose(const char *disk, const struct grub_place *from, struct way *r
 	bool is_trusted = has_signed(way.target), needs_trust = is_secure();
 	int r = follow_stubs(from, NULL);
 
+	/* cut off, they may have followed already */
+	if (r == 0 && to)
+		r = follow_stubs(to, NULL);
 	if (r == -ENOTDIR)
 		return why(ret_why,
 			   "a grub.cfg below " ESP_FOLDERS " looks for its menu elsewhere");
@@ -293,7 +297,7 @@ int grub_can_follow(const char *disk, const struct grub_place *from, char **ret_
 	struct way way;
 
 	*ret_why = NULL;
-	return choose(disk, from, &way, ret_why);
+	return choose(disk, from, NULL, &way, ret_why);
 }
 
 static int follow_efi(const struct way *way, const struct grub_place *from,
@@ -326,7 +330,7 @@ int grub_install(const char *disk, const struct grub_place *from, const struct g
 	int r;
 
 	*ret_detail = NULL;
-	r = choose(disk, from, &way, ret_detail);
+	r = choose(disk, from, to, &way, ret_detail);
 	if (r != 0)
 		return r;
 	if (!way.is_efi) {
