@@ -14,6 +14,7 @@
 #include "job/snapshot.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
+#include "volume/keyslots.h"
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
 
@@ -101,6 +102,8 @@ static int export_undo(struct job *job)
 {
 	int r = is_only_header(job);
 
+	if (r >= 0 && keyslots_forget(job->header_file) < 0)
+		return -EIO;
 	if (r != 0)
 		return r < 0 ? r : 0;
 	return file_remove_durably(job->header_file);
@@ -393,7 +396,9 @@ static int tidy_apply(struct job *job)
 	_cleanup_(freep) char *backup = NULL, *elsewhere = NULL;
 	int r;
 
-	r = file_remove_durably(job->header_file);
+	r = keyslots_forget(job->header_file);
+	if (r == 0)
+		r = file_remove_durably(job->header_file);
 	if (r == 0)
 		r = job_path(job, "headers", "backup", &backup);
 	if (r == 0)

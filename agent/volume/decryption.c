@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "volume/header.h"
+#include "volume/keyslots.h"
 #include "volume/luks.h"
 #include "volume/segments.h"
 
@@ -193,7 +194,8 @@ static int is_decryptable(struct crypt_device *cd, const char *device)
  * whole;
  * - the file says that the first segment lies at the head, where it has been flushed to before the
  *   file could say so (luks_flush_begin()): the file opens it, recovered if need be.
- * In each the file is all that is needed, and calling this again does what is left to do.
+ * In each the file is all that is needed, and calling this again does what is left to do. Its
+ * keyslots are kept beside it first, for the last step (keyslots.h).
  *
  * Return: 0 (also when it was initialised before), HEADER_E_ALREADY (another conversion is not
  * finished), HEADER_E_PASSPHRASE, HEADER_E_BUSY, HEADER_E_NONE, HEADER_E_FOREIGN,
@@ -226,6 +228,9 @@ int header_initialise_decryption(const char *device, const char *file, const cha
 		return r;
 	if (exclusive >= 0)
 		(void)close(steal_fd(exclusive));
+	r = keyslots_keep(file);
+	if (r != 0)
+		return r;
 
 	if (crypt_get_data_offset(cd) == 0) {
 		params.direction = CRYPT_REENCRYPT_BACKWARD;
@@ -247,6 +252,8 @@ int header_initialise_decryption(const char *device, const char *file, const cha
 		if (r < 0 && crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_NONE)
 			put_header_back(device, file);
 	}
+	if (r < 0 && crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_NONE)
+		(void)keyslots_forget(file);
 	if (r < 0)
 		return r;
 	r = file_sync_path(file);

@@ -10,6 +10,7 @@
 #include "volume/blkpg.h"
 #include "volume/ending.h"
 #include "volume/header.h"
+#include "volume/keyslots.h"
 #include "volume/luks.h"
 
 #define SECTOR_BYTES   512 /* what libcryptsetup counts in */
@@ -35,12 +36,13 @@ static int activate(struct crypt_device *cd, const char *device, const char *nam
 	return r < 0 ? r : flushed;
 }
 
-static int open_locked(const char *device, const char *file, const char *name,
-		       const struct secret *passphrase)
+/* @ret_may_give_back: was it refused for keyslots that the library may have destroyed too early? */
+static int try_to_open(const char *device, const char *file, const char *name,
+		       const struct secret *passphrase, bool *ret_may_give_back)
 {
 	_cleanup_(luks_freep) struct crypt_device *cd = NULL;
 	struct segments segments;
-	bool is_active, is_torn = false;
+	bool is_active, is_torn = false, is_crashed;
 	int r;
 
 	r = luks_open(device, file, &cd);
@@ -50,7 +52,8 @@ static int open_locked(const char *device, const char *file, const char *name,
 		return r;
 	if (luks_is_plain(&segments, crypt_reencrypt_status(cd, NULL)))
 		return HEADER_E_PLAIN;
-	if (crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_CRASH)
+	is_crashed = crypt_reencrypt_status(cd, NULL) == CRYPT_REENCRYPT_CRASH;
+	if (is_crashed)
 		r = ending_is_torn(cd, device, &segments, &is_torn);
 	if (r < 0 || is_torn)
 		return r < 0 ? r : HEADER_E_TORN;
@@ -60,11 +63,27 @@ static int open_locked(const char *device, const char *file, const char *name,
 	if (segments.sector_bytes > 0)
 		(void)blkpg_round_down(device, segments.sector_bytes);
 	r = activate(cd, device, name, passphrase);
-	if (r == -EPERM || r == -ENOENT)
+	if (r == -EPERM || r == -ENOENT) {
+		*ret_may_give_back = is_crashed && segments.is_decrypting && file;
 		return HEADER_E_PASSPHRASE;
+	}
 	if (r == -EBUSY || r == -EEXIST)
 		return HEADER_E_BUSY;
 	return r < 0 ? log_debug_errno(r, "Mapping %s: cannot be opened: %m", name) : 0;
+}
+
+static int open_locked(const char *device, const char *file, const char *name,
+		       const struct secret *passphrase)
+{
+	bool may_give_back = false;
+	int r;
+
+	r = try_to_open(device, file, name, passphrase, &may_give_back);
+	if (!may_give_back)
+		return r;
+	/* after the last recovery, too, no keyslot opens it: then it is plain */
+	r = keyslots_give_back(file, passphrase);
+	return r < 0 ? r : try_to_open(device, file, name, passphrase, &may_give_back);
 }
 
 /**

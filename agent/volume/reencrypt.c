@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "volume/ending.h"
 #include "volume/header.h"
+#include "volume/keyslots.h"
 #include "volume/luks.h"
 
 #define SECTOR_BYTES 512
@@ -65,7 +66,7 @@ static int recover(struct crypt_device *cd, const struct reencrypt *conversion)
  * REENCRYPT_E_* or -errno. */
 static int open_clean(const struct reencrypt *conversion, struct crypt_device **ret)
 {
-	bool is_recovered = false;
+	bool is_recovered = false, is_given_back = false;
 
 	for (;;) {
 		_cleanup_(luks_freep) struct crypt_device *cd = NULL;
@@ -108,6 +109,14 @@ static int open_clean(const struct reencrypt *conversion, struct crypt_device **
 		if (conversion->mapping || is_recovered)
 			return REENCRYPT_E_STEP;
 		r = recover(cd, conversion);
+		if (r == REENCRYPT_E_PASSPHRASE && segments.is_decrypting && conversion->file &&
+		    !is_given_back) {
+			r = keyslots_give_back(conversion->file, conversion->passphrase);
+			if (r != 0)
+				return r < 0 ? r : REENCRYPT_E_PASSPHRASE;
+			is_given_back = true;
+			continue;
+		}
 		if (r != 0)
 			return r;
 		is_recovered = true;

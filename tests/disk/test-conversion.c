@@ -21,7 +21,9 @@
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
 
-#define KILLS_MIN 30
+#define KILLS_MIN            30
+#define KEYSLOT_OFFSET_BYTES 32768
+#define KEYSLOT_BYTES        258048
 
 static struct reencrypt conversion_of(const struct test_volume *volume)
 {
@@ -163,7 +165,7 @@ static void stops_between_steps_and_tells_how_far(void **unused)
 static int convert_and_kill(const struct test_volume *volume, uint64_t longest_us)
 {
 	uint64_t delay_us = random_below(longest_us);
-	int status;
+	int status, result;
 	pid_t pid;
 
 	(void)fflush(NULL);
@@ -174,7 +176,11 @@ static int convert_and_kill(const struct test_volume *volume, uint64_t longest_u
 
 		/* secrets do not outlive a fork */
 		conversion.passphrase = secret_of(PASSPHRASE);
-		_exit(reencrypt_run(&conversion) == 0 ? 0 : 1);
+		result = reencrypt_run(&conversion);
+		if (result != 0)
+			fprintf(stderr, "after %" PRIu64 " us at most: conversion: %d\n", delay_us,
+				result);
+		_exit(result == 0 ? 0 : 1);
 	}
 	(void)usleep((useconds_t)delay_us);
 	(void)kill(pid, SIGKILL);
@@ -200,6 +206,7 @@ static bool die_in_the_last_step(uint64_t size_bytes, uint64_t offset_bytes, voi
 static bool crash_in_the_last_step(const struct test_volume *volume)
 {
 	_cleanup_(header_info_freep) struct header_info *info = NULL;
+	uint64_t left_bytes;
 	int status;
 	pid_t pid;
 
@@ -216,8 +223,9 @@ static bool crash_in_the_last_step(const struct test_volume *volume)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	info = read_header(volume);
-	return info->conversion == HEADER_CONVERSION_CRASHED &&
-	       info->data_bytes - info->encrypted_bytes == HEADER_SHIFT_BYTES;
+	left_bytes = info->is_decrypting ? info->encrypted_bytes
+					 : info->data_bytes - info->encrypted_bytes;
+	return info->conversion == HEADER_CONVERSION_CRASHED && left_bytes == HEADER_SHIFT_BYTES;
 }
 
 static void read_head(const char *path, void *head)
@@ -261,6 +269,48 @@ static void survives_a_cut_recovery_of_the_last_step(void **unused)
 			 HEADER_E_TORN);
 	assert_int_equal(convert(&volume), 0);
 	prepare_decryption(&volume);
+	assert_int_equal(convert(&volume), 0);
+	assert_true(volume_is_as_before(&volume));
+	volume_teardown(&volume);
+}
+
+/* As LUKS2_keyslot_wipe() does, before it writes the header: offset and size are those of all our
+ * headers. */
+static void destroy_first_keyslot(const char *file)
+{
+	_cleanup_(freep) char *noise = malloc(KEYSLOT_BYTES);
+	_cleanup_(closep) int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+	assert_non_null(noise);
+	memset(noise, 0xa5, KEYSLOT_BYTES);
+	assert_int_equal(pwrite(fd, noise, KEYSLOT_BYTES, KEYSLOT_OFFSET_BYTES), KEYSLOT_BYTES);
+}
+
+/* The recovery of a decryption's last step destroys the keyslots before its header says so: cut in
+ * between, no passphrase opens it; but for their copy. */
+static void survives_keyslots_destroyed_too_early(void **unused)
+{
+	_cleanup_(freep) char *copy = NULL, *aside = NULL;
+	struct test_volume volume;
+
+	for (unsigned i = 0;; i++) {
+		assert_true(i < 100);
+		volume_setup(&volume, false);
+		prepare(&volume);
+		assert_int_equal(convert(&volume), 0);
+		prepare_decryption(&volume);
+		if (crash_in_the_last_step(&volume))
+			break;
+		volume_teardown(&volume);
+	}
+	assert_int_equal(text_format(&copy, "%s.keyslots", volume.header), 0);
+	assert_int_equal(text_format(&aside, "%s.aside", copy), 0);
+	assert_int_equal(header_prove(NULL, volume.header, volume.passphrase), 0);
+	destroy_first_keyslot(volume.header);
+	assert_int_equal(header_prove(NULL, volume.header, volume.passphrase), HEADER_E_PASSPHRASE);
+	assert_int_equal(rename(copy, aside), 0);
+	assert_int_equal(convert(&volume), REENCRYPT_E_PASSPHRASE);
+	assert_int_equal(rename(aside, copy), 0);
 	assert_int_equal(convert(&volume), 0);
 	assert_true(volume_is_as_before(&volume));
 	volume_teardown(&volume);
@@ -316,6 +366,7 @@ int main(void)
 		cmocka_unit_test(detached_there_and_back),
 		cmocka_unit_test(stops_between_steps_and_tells_how_far),
 		cmocka_unit_test(survives_a_cut_recovery_of_the_last_step),
+		cmocka_unit_test(survives_keyslots_destroyed_too_early),
 		cmocka_unit_test(attached_survives_kills),
 		cmocka_unit_test(detached_survives_kills),
 	};
