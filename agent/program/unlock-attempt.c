@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "program/unlock.h"
 #include "volume/mapping.h"
+#include "volume/reencrypt.h"
 
 #define FETCH_TIMEOUT_MS 30000
 #define STACK_BYTES      (512 * 1024) /* all memory is locked: the default of 8 MiB would be too */
@@ -25,6 +28,35 @@ struct unlock_attempt {
 	pthread_t thread;
 	int fd; /* readable when the thread is done */
 };
+
+static bool stop_at_once(uint64_t size_bytes, uint64_t offset_bytes, void *user)
+{
+	return false;
+}
+
+/* The recovery of the last step was cut: with the header as it was built the conversion is ended
+ * here, nothing moves. Of an OS volume it lies on /boot, of others only their worker has it.
+ * Return: as mapping_open(). */
+static int end_conversion(const struct unlock_volume *volume, const struct secret *passphrase)
+{
+	_cleanup_(freep) char *ending = NULL;
+	struct reencrypt conversion = { .device = volume->device,
+					.passphrase = passphrase,
+					.progress = stop_at_once };
+	int r;
+
+	r = text_format(&ending, UNLOCK_HEADERS "/%s.ending", volume->header->uuid);
+	if (r < 0)
+		return r;
+	if (access(ending, F_OK) < 0)
+		return HEADER_E_TORN;
+	conversion.backup = ending;
+	r = reencrypt_run(&conversion);
+	if (r != 0)
+		return r < 0 ? r : HEADER_E_TORN;
+	log_notice("Volume %s: its last step, cut twice, is ended.", volume->mapping);
+	return mapping_open(volume->device, NULL, volume->mapping, passphrase);
+}
 
 /**
  * unlock_volume_open() - try a passphrase on a volume that was found
@@ -41,6 +73,8 @@ int unlock_volume_open(struct unlock_volume *volume, const struct secret *passph
 
 	volume->is_past_keys = false;
 	r = mapping_open(volume->device, file, volume->mapping, passphrase);
+	if (r == HEADER_E_TORN && !file)
+		r = end_conversion(volume, passphrase);
 	switch (r) {
 	case 0:
 		volume->state = UNLOCK_OPEN;

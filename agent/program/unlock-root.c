@@ -126,13 +126,16 @@ static bool is_plain_there(const struct initramfs_conf *conf)
 	       has_filesystem(link, conf->root_uuid);
 }
 
-/* The disk with /boot has come late: nobody else mounts it any more. */
-static void mount_boot(const struct initramfs_conf *conf)
+/* The disk with /boot has come late: nobody else mounts it any more. It is wanted for a header
+ * there, and for what ends a conversion whose step was cut. */
+static void mount_boot(const struct initramfs_conf *conf, const struct unlock_volume *volume)
 {
 	_cleanup_(freep) char *link = NULL;
+	bool is_cut =
+		volume && volume->header && volume->header->conversion == HEADER_CONVERSION_CRASHED;
 
-	if (!conf->header || !conf->boot_uuid || !conf->boot_type ||
-	    access(conf->header, F_OK) == 0 ||
+	if ((!conf->header && !is_cut) || !conf->boot_uuid || !conf->boot_type ||
+	    access(conf->header ? conf->header : UNLOCK_HEADERS, F_OK) == 0 ||
 	    text_format(&link, "/dev/disk/by-uuid/%s", conf->boot_uuid) < 0 ||
 	    access(link, F_OK) < 0)
 		return;
@@ -195,11 +198,12 @@ static void begin_attempt(struct root *root)
 	struct unlock_volume *volume;
 	int r;
 
-	mount_boot(&root->conf);
+	mount_boot(&root->conf, NULL);
 	r = unlock_volumes_find_early(&root->volumes, &root->conf);
 	if (r < 0)
 		log_warning_errno(r, "Volumes cannot be looked for: %m");
 	volume = target(root);
+	mount_boot(&root->conf, volume);
 	if (!volume || volume->state == UNLOCK_MISSING) {
 		if (volume)
 			volume->is_news = false;

@@ -19,7 +19,6 @@
 
 #define CRYPTTAB       "/etc/crypttab"
 #define MAPPING_PREFIX "vmcrypt-"
-#define HEADERS        "/boot/vmcrypt/headers"
 #define HEADER_SUFFIX  ".luks" /* under other names lie headers that nothing depends on yet */
 #define HEADERS_MAX    256     /* names looked at there */
 
@@ -396,7 +395,7 @@ static int add_header_file(struct unlock_volumes *volumes, const char *path)
  * for a volume on its way back it stands in crypttab, which is not to be had here. */
 static int add_header_files(struct unlock_volumes *volumes)
 {
-	_cleanup_(closedirp) DIR *folder = opendir(HEADERS);
+	_cleanup_(closedirp) DIR *folder = opendir(UNLOCK_HEADERS);
 	struct dirent *entry;
 	unsigned n = 0;
 	int r = 0;
@@ -407,7 +406,7 @@ static int add_header_files(struct unlock_volumes *volumes)
 
 		if (size <= suffix || strcmp(entry->d_name + size - suffix, HEADER_SUFFIX) != 0)
 			continue;
-		r = text_format(&path, HEADERS "/%s", entry->d_name);
+		r = text_format(&path, UNLOCK_HEADERS "/%s", entry->d_name);
 		if (r == 0)
 			r = add_header_file(volumes, path);
 	}

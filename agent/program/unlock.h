@@ -18,6 +18,7 @@
 #define UNLOCK_REST_S 300 /* permissions do get corrected, and nobody wants to reboot for it */
 #define UNLOCK_REST_INITRAMFS_S                                                                    \
 	30 /* somebody sits before a machine that does not boot, and corrects them now */
+#define UNLOCK_HEADERS "/boot/vmcrypt/headers"
 #define UNLOCK_VOLUMES_MAX                                                                         \
 	64 /* data disks of the largest machine; one batch has room for their keys */
 
