@@ -44,11 +44,11 @@ def update_kernel(vm):
     assert "initramfs" not in check(vm)
 
     # one that comes without its initramfs is told of
-    vm.run(f"cp /boot/vmlinuz-{version} /boot/vmlinuz-9.9-test")
+    vm.run(f"cp /boot/vmlinuz-{version} /boot/vmlinuz-9.9-test && mkdir /lib/modules/9.9-test")
     said = vm.run("/etc/kernel/postinst.d/zz-vmcrypt 9.9-test 2>&1", timeout=120)
     assert "Kernel 9.9-test cannot unlock the root" in said, said
     assert "kernel 9.9-test" in check(vm)
-    vm.run("rm /boot/vmlinuz-9.9-test")
+    vm.run("rm -r /boot/vmlinuz-9.9-test /lib/modules/9.9-test")
     return version
 
 
