@@ -66,11 +66,11 @@ def run(rig):
     vm.run(f"dd if=/dev/urandom of={header} bs=1K seek={offset_kib} count={size_kib} conv=notrunc,fsync status=none")
     vm.power_cut()
     vm.boot()
-    story.wait_state(vm, [os_story.ROOT], "NotEncrypted", timeout=300)
+    assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda"
+    story.wait_jobs(vm, timeout=os_story.PREPARED_S)
     vm.verify("/srv")
     vm.reboot()
     assert vm.run("findmnt -n -o SOURCE /").strip() == "/dev/ubda"
-    story.wait_jobs(vm, timeout=300)
     assert story.show(vm)["os"] == "NotEncrypted"
     assert vm.run("ls /boot/vmcrypt/headers").strip() == ""
     vm.verify("/srv")
