@@ -72,6 +72,8 @@ def start_by_hand(disk, variables, kernel, initrd, arguments, console):
 class QemuVM(VM):
     """vm = rig.qemu("bios"); vm.boot(); vm.install_product(); vm.run("lsblk")"""
 
+    LOOK_S = 15  # and of an emulated one several
+
     def __init__(self, rig, name, disks, memory, firmware):
         super().__init__(rig, name, disks, memory)
         self._laid_out = True  # the disk's own GRUB says what is started

@@ -13,7 +13,6 @@ MAKE = {
 }
 PREPARED_S = 240
 CONVERTED_S = 480
-POLL_S = 3  # each look at the disks costs a second of this slow processor, which the conversion wants too
 
 
 def uuid_of(number):
@@ -77,7 +76,7 @@ def wait_state(vm, uuids, wanted, timeout=CONVERTED_S):
                   if fault["level"] == "error"]
         assert not faults, faults
         assert time.monotonic() < end, f"not {wanted} after {timeout} s: {answer}"
-        time.sleep(POLL_S)
+        time.sleep(vm.LOOK_S)
 
 
 def wait_jobs(vm, timeout=180):
@@ -88,7 +87,7 @@ def wait_jobs(vm, timeout=180):
         if all(report["state"] in ("done", "failed") for report in reports):
             return reports
         assert time.monotonic() < end, reports
-        time.sleep(POLL_S)
+        time.sleep(vm.LOOK_S)
 
 
 def assert_encrypted(vm, uuid, target):

@@ -128,6 +128,9 @@ class Line:
 class VM(Machine):
     """vm = rig.vm(disks={"data": "512M"}); vm.boot(); vm.run("lsblk")"""
 
+    # between two questions about its disks: each costs a second of this slow processor, which the conversion wants too
+    LOOK_S = 3
+
     def __init__(self, rig, name, disks, memory, boot_disk=None, root="ext4", stage=None):
         root_image = stage.root_image if stage else layout.make(root, rig)
         super().__init__(rig, name, {} if stage else disks, memory, root_image)

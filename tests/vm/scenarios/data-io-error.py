@@ -25,7 +25,7 @@ def run(rig):
         if faults:
             break
         assert time.monotonic() < end, answer
-        time.sleep(story.POLL_S)
+        time.sleep(vm.LOOK_S)
     assert [fault["code"] for fault in faults] == ["step-failed"], faults
     assert faults[0]["volume"] == uuid and "Reboot" in faults[0]["remedy"], faults
     row = story.state(vm, uuid)

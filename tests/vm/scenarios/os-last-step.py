@@ -84,7 +84,7 @@ def freeze(vm, header, state):
         if row["state"] == state and abs(row["percent"] - (0 if state.startswith("D") else 100)) <= NEAR_PERCENT:
             break
         assert time.monotonic() < end, row
-        time.sleep(story.POLL_S)
+        time.sleep(vm.LOOK_S)
     vm.put("/run/freeze", FREEZE)
     vm.run(f"dd if=/dev/urandom of=/dev/null count=1 status=none; python3 /run/freeze {header}", timeout=300)
 

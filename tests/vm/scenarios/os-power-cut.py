@@ -16,7 +16,6 @@ import story
 
 CUTS = int(os.environ.get("VMCRYPT_CUTS", "8"))
 LIMIT = 900 + 150 * CUTS
-ONLY_BY_NAME = True
 STAGE = "os-pending"
 ROUNDS_MAX = 60  # of one way, before it is called stuck
 BOOT_S = 400

@@ -4,7 +4,6 @@
 import qemu_story
 
 LIMIT = qemu_story.LIMIT
-ONLY_BY_NAME = True  # an emulated processor takes its time
 
 
 def run(rig):
