@@ -205,14 +205,18 @@ def cloud():
     return total
 
 
-QEMU = ("os-qemu-bios", "os-qemu-uefi")
 ONLY_BY_NAME = {"os", "qemu"}
+
+
+def scenarios(pattern):
+    """Names of all scenarios like this."""
+    return {path.stem for path in (TESTS / "vm/scenarios").glob(f"{pattern}.py")}
 
 
 def os_scenarios():
     """Those of the OS disk that take too long for every run."""
-    return [path.stem for path in sorted((TESTS / "vm/scenarios").glob("*.py"))
-            if "\nONLY_BY_NAME = True\n" in path.read_text() and path.stem not in QEMU]
+    return sorted(name for name in scenarios("os-*") - scenarios("os-qemu-*")
+                  if "\nONLY_BY_NAME = True\n" in (TESTS / "vm/scenarios" / f"{name}.py").read_text())
 
 
 # its test is skipped where it is not there
@@ -226,11 +230,12 @@ SUITES = {
     "disk": (["build", "disk"], lambda: run_meson("plain", "disk"), "conversions of volumes in files"),
     "cloud": (["build", "cloud", "clients"], cloud,
               "the emulated vault against the vendor's own clients, and our key service against it"),
-    "vm": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run"),
+    "vm": (["build", "cloud", "vm", "qemu"], lambda: run_runner(TESTS / "vm/run"),
            "whole machines: encryption, reboots, power cuts, outages"),
     "os": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run", *os_scenarios()),
            "the rest of the OS disk's scenarios; an hour and more, so only when named"),
-    "qemu": (["build", "cloud", "vm", "qemu"], lambda: run_runner(TESTS / "vm/run", "-j1", *QEMU),
+    "qemu": (["build", "cloud", "vm", "qemu"],
+             lambda: run_runner(TESTS / "vm/run", "-j1", *sorted(scenarios("os-qemu-*"))),
              "the same behind real firmware and GRUB, with Debian's own kernel; slow, so only when named"),
 }
 
