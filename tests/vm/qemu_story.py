@@ -7,6 +7,7 @@ import qemu_image
 import story
 
 LIMIT = 3000
+PREPARED_S = 1200  # of an emulated processor
 
 
 def run(rig, firmware):
@@ -19,7 +20,7 @@ def run(rig, firmware):
     vm.fill("/srv", "24M")
     fstab = vm.get("/etc/fstab")
 
-    writer = os_story.encrypt(vm)
+    writer = os_story.encrypt(vm, prepared_s=PREPARED_S)
     assert vm.get("/etc/fstab") == fstab
     vm.verify("/srv")
     assert story.show(vm)["reports"][-1]["state"] == "done"

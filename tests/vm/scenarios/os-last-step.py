@@ -10,7 +10,7 @@ import time
 import os_story
 import story
 
-LIMIT = os_story.LIMIT
+LIMIT = 2 * os_story.LIMIT
 ONLY_BY_NAME = True
 STAGE = "os-pending"
 HEAD_BYTES = 16 << 20
