@@ -4,7 +4,7 @@
 import os_story
 import story
 
-LIMIT = os_story.LIMIT
+LIMIT = 2 * os_story.LIMIT
 ONLY_BY_NAME = True
 
 UUID = "3f0c9a51-7c1e-4d5b-8a1f-5b7d0e9c2a44"
