@@ -47,8 +47,8 @@ def downtime(bench, rig, runs):
         os_story.assert_pending(vm)
         converting.append(reboot(vm))
         bench.say(f"converting reboot: {converting[-1]:.1f} s")
-        table = vm.run(f"dmsetup table {os_story.root_mapping()}")
-        assert " crypt " in table, table
+        source = vm.run("findmnt -n -o SOURCE /").strip()
+        assert source == f"/dev/mapper/{os_story.root_mapping()}", source
         if turn == runs - 1:
             start_stall(vm, "/stall", os_story.root_mapping())
             root = stall_result(vm)
