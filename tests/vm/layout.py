@@ -56,6 +56,7 @@ class Layout:
     """How a root disk looks.
 
     filesystem: a key of BYTES
+    label: of the partition table, as sfdisk names it
     at: where it begins on the disk; 0 = it is the disk
     partition: bytes of the partition that it lies in
     gap: bytes behind that
@@ -66,6 +67,7 @@ class Layout:
     """
 
     filesystem: str = "ext4"
+    label: str = "gpt"
     at: int = FIRST
     partition: int = BYTES["ext4"]
     gap: int = 0
@@ -75,8 +77,8 @@ class Layout:
     boots: bool = False
 
 
-def _xfs(more):
-    return Layout("xfs", partition=BYTES["xfs"] + more, finish=GROW_XFS,
+def _xfs(more, gap=0):
+    return Layout("xfs", partition=BYTES["xfs"] + more, gap=gap, finish=GROW_XFS,
                   fstab=(f"UUID={UUID} / xfs defaults 0 0",))
 
 
@@ -92,10 +94,12 @@ LAYOUTS = {
     # as images are that grow at their first boot: what is in it lies at its beginning
     "gpt-ext4-inside": Layout(partition=2000 * MIB, boots=True),
     "gpt-ext4-inside-gap": Layout(gap=600 * MIB, boots=True),
+    "mbr-ext4-inside": Layout(label="dos", partition=2000 * MIB, boots=True),
     # growing has added a group; it is empty and can give way
     "gpt-xfs": _xfs(96 * MIB),
     # growing has added a group; it is smaller than the room that will be asked of it
     "gpt-xfs-rigid": _xfs(24 * MIB + ODD),
+    "gpt-xfs-rigid-gap": _xfs(24 * MIB, gap=GAP),
     "btrfs": Layout("btrfs", arguments=f"root=UUID={UUID} rootflags=subvol=@",
                     fstab=(f"UUID={UUID} / btrfs defaults,subvol=@ 0 0",
                            f"UUID={UUID} /home btrfs defaults,subvol=@home 0 0")),
@@ -130,7 +134,7 @@ def _cached(title, rig, build, *arguments):
 def _make_disk(path, rig, layout):
     with open(path, "wb") as file:
         file.truncate(FIRST + layout.partition + layout.gap + TABLE_SECTORS * SECTOR)
-    table = f"label: gpt\nstart={FIRST // SECTOR}, size={layout.partition // SECTOR}, type=linux\n"
+    table = f"label: {layout.label}\nstart={FIRST // SECTOR}, size={layout.partition // SECTOR}, type=linux\n"
     subprocess.run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input=table, text=True,
                    check=True)
     filesystem = rig.base_image

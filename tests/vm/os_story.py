@@ -10,6 +10,24 @@ ROOT = image.ROOT_UUID
 PREPARED_S = 420  # an initramfs is made, of some 700 processes
 LIMIT = 1500
 
+DRACUT_PREPARED_S = 1200  # it starts some thousand processes for an image
+# Only what this machine needs: each module asks some processes whether it is wanted.
+DRACUT_CONF = """
+dracutmodules+=" bash systemd systemd-initrd systemd-networkd systemd-ask-password systemd-udevd udev-rules "
+dracutmodules+=" rootfs-block fs-lib base dracut-systemd network dm usrmount shutdown vmcrypt "
+hostonly="yes"
+hostonly_cmdline="no"
+compress="gzip -1"
+do_strip="no"
+early_microcode="no"
+"""
+
+
+def use_dracut(vm):
+    """As on a machine that has dracut and not initramfs-tools."""
+    vm.run("cd /usr/sbin; for name in update-initramfs mkinitramfs; do mv $name $name.away; done")
+    vm.put("/etc/dracut.conf.d/vmtest.conf", DRACUT_CONF)
+
 
 def enable(vm, *flags, volume_type="OS", **more):
     """Type enable; back when the machine is ready for its reboot, or with the refusal."""
@@ -73,6 +91,22 @@ def check_after(vm, writer, uuid=ROOT):
     assert story.show(vm)["os"] == "Encrypted"
     vm.verify("/srv")
     writer.verify()
+
+
+def add_kernel(vm, version):
+    """A further kernel, a copy of this one, that has no initramfs yet. Return: its version."""
+    new = f"{version}-new"
+    vm.run(f"cp -a /lib/modules/{version} /lib/modules/{new} && depmod {new} && "
+           f"cp /boot/vmlinuz-{version} /boot/vmlinuz-{new} && cp /boot/config-{version} /boot/config-{new}",
+           timeout=120)
+    return new
+
+
+def stale_images(vm):
+    """What `check` says of the images; that there is nothing left to encrypt is no matter here."""
+    result = vm.run(f"vmcryptctl check --volume-type OS --disk-encryption-keyvault {story.VAULT}", check=False,
+                    timeout=240)
+    return [line for line in (result.out + result.err).splitlines() if "initramfs-stale" in line]
 
 
 def _build_pending(rig):

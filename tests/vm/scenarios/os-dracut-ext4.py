@@ -5,29 +5,28 @@ import os_story
 
 LIMIT = 2 * os_story.LIMIT
 ONLY_BY_NAME = True
-PREPARED_S = 1200  # dracut starts some thousand processes for an image
-
-# Only what this machine needs: each module asks some processes whether it is wanted.
-CONF = """
-dracutmodules+=" bash systemd systemd-initrd systemd-networkd systemd-ask-password systemd-udevd udev-rules "
-dracutmodules+=" rootfs-block fs-lib base dracut-systemd network dm usrmount shutdown vmcrypt "
-hostonly="yes"
-hostonly_cmdline="no"
-compress="gzip -1"
-do_strip="no"
-early_microcode="no"
-"""
 
 
 def run(rig):
     vm = os_story.prepare(rig)
-    # as on a machine that has dracut and not initramfs-tools
-    vm.run("cd /usr/sbin; for name in update-initramfs mkinitramfs; do mv $name $name.away; done")
-    vm.put("/etc/dracut.conf.d/vmtest.conf", CONF)
-    writer = os_story.encrypt(vm, prepared_s=PREPARED_S)
+    os_story.use_dracut(vm)
+    writer = os_story.encrypt(vm, prepared_s=os_story.DRACUT_PREPARED_S)
     vm.verify("/srv")
     vm.reboot(timeout=180)
     journal = vm.run("journalctl -b -o cat")
     assert "dracut-059" in journal and "Unlock the root" in journal
     os_story.check_after(vm, writer)
     assert vm.failed_units() == [], vm.failed_units()
+    update_kernel(vm)
+
+
+def update_kernel(vm):
+    """A new kernel's image has the unlocker; one that was made without it is told of before it is booted."""
+    new = os_story.add_kernel(vm, vm.run("uname -r").strip())
+    # the first is what Debian's hook of dracut runs
+    for flags, is_stale in (("", False), ("--omit vmcrypt", True)):
+        vm.run(f"dracut -q --force {flags} /boot/initrd.img-{new} {new}", timeout=os_story.DRACUT_PREPARED_S)
+        said = vm.run(f"/etc/kernel/postinst.d/zz-vmcrypt {new} /boot/vmlinuz-{new} 2>&1", timeout=120)
+        assert (f"Kernel {new} cannot unlock" in said) == is_stale, said
+        stale = os_story.stale_images(vm)
+        assert len(stale) == is_stale and all(new in line for line in stale), stale

@@ -11,13 +11,6 @@ STAGE = "os-pending"
 INSTALL = "run-parts --exit-on-error --arg={0} --arg=/boot/vmlinuz-{0} /etc/kernel/postinst.d 2>&1"
 
 
-def check(vm):
-    """What is said of the images; that there is nothing left to encrypt is no matter here."""
-    result = vm.run(f"vmcryptctl check --volume-type OS --disk-encryption-keyvault {story.VAULT}", check=False,
-                    timeout=240)
-    return [line for line in (result.out + result.err).splitlines() if "initramfs-stale" in line]
-
-
 def run(rig):
     vm = os_story.pending(rig)
     vm.boot()
@@ -32,18 +25,15 @@ def run(rig):
     vm.verify("/srv")
 
     # a further kernel
-    new = f"{version}-new"
-    vm.run(f"cp -a /lib/modules/{version} /lib/modules/{new} && depmod {new} && "
-           f"cp /boot/vmlinuz-{version} /boot/vmlinuz-{new} && cp /boot/config-{version} /boot/config-{new}",
-           timeout=120)
+    new = os_story.add_kernel(vm, version)
     said = vm.run(INSTALL.format(new), timeout=os_story.PREPARED_S)
     assert "cannot unlock" not in said, said
-    assert check(vm) == []
+    assert os_story.stale_images(vm) == []
 
     # one whose image was made without us: told by what installs it, and by check
     vm.run(f"mv /etc/vmcrypt/initramfs.conf /run/aside; mkinitramfs -o /boot/initrd.img-{new} {new}; "
            "mv /run/aside /etc/vmcrypt/initramfs.conf", timeout=os_story.PREPARED_S)
     said = vm.run(f"/etc/kernel/postinst.d/zz-vmcrypt {new} /boot/vmlinuz-{new} 2>&1")
     assert new in said and "cannot unlock" in said, said
-    stale = check(vm)
+    stale = os_story.stale_images(vm)
     assert len(stale) == 1 and new in stale[0], stale
