@@ -110,6 +110,13 @@ static int check_arguments(const char *arguments, size_t size, const char *uuid,
 	return r < 0 ? r : CMDLINE_E_OTHER_ROOT;
 }
 
+static int starts_no_kernel(const char *where, char **ret_detail)
+{
+	int r = text_format(ret_detail, "%s starts no kernel", where);
+
+	return r < 0 ? r : CMDLINE_E_OTHER_ROOT;
+}
+
 static int check_menu(const char *text, const char *uuid, const char *where, char **ret_detail)
 {
 	struct loader_menu menu = { .at = text };
@@ -124,23 +131,26 @@ static int check_menu(const char *text, const char *uuid, const char *where, cha
 		if (r != 0)
 			return r;
 	}
-	if (is_any)
-		return 0;
-	r = text_format(ret_detail, "%s starts no kernel", where);
-	return r < 0 ? r : CMDLINE_E_OTHER_ROOT;
+	return is_any ? 0 : starts_no_kernel(where, ret_detail);
 }
 
 static int check_entries(const struct loader_entries *entries, const char *uuid, char **ret_detail)
 {
-	for (size_t i = 0; i < entries->n; i++) {
-		const char *options = entries->entries[i].options;
-		int r = check_arguments(options ? options : "", options ? strlen(options) : 0, uuid,
-					entries->entries[i].path, 0, ret_detail);
+	bool is_any = false;
+	int r;
 
+	for (size_t i = 0; i < entries->n; i++) {
+		const struct loader_entry *entry = &entries->entries[i];
+		const char *options = entry->options ? entry->options : "";
+
+		if (!entry->is_kernel)
+			continue;
+		is_any = true;
+		r = check_arguments(options, strlen(options), uuid, entry->path, 0, ret_detail);
 		if (r != 0)
 			return r;
 	}
-	return 0;
+	return is_any ? 0 : starts_no_kernel(entries->entries[0].path, ret_detail);
 }
 
 /**

@@ -75,6 +75,28 @@ static const char *version_in(const char *kernel, size_t *ret_size)
 	return *ret_size > 0 ? folder : NULL;
 }
 
+static bool is_kernel(const char *path, size_t size)
+{
+	const char *name = path, *end = path + size;
+
+	for (const char *at = name; at < end; at++)
+		if (*at == '/')
+			name = at + 1;
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_names); i++) {
+		size_t name_size = strlen(kernel_names[i]);
+
+		if ((size_t)(end - name) >= name_size &&
+		    memcmp(name, kernel_names[i], name_size) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool names_root(const char *arguments, size_t size)
+{
+	return memmem(arguments, size, "root=", 5) != NULL;
+}
+
 /**
  * loader_entry_parse() - what an entry says
  * @text:        the file
@@ -116,7 +138,13 @@ int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_in
 	}
 	if (r < 0)
 		return r;
-	*ret = (struct loader_entry){ .version = steal(version), .options = steal(options) };
+	*ret = (struct loader_entry){
+		/* a program of the firmware's may be a kernel with its arguments in it */
+		.is_kernel = !kernel || is_kernel(kernel, strlen(kernel)) ||
+			     (options && names_root(options, strlen(options))),
+		.version = steal(version),
+		.options = steal(options),
+	};
 	*ret_initrds = steal(initrds);
 	return 0;
 }
@@ -216,30 +244,6 @@ int loader_entries_read(const char *root, struct loader_entries *ret)
 	return 0;
 }
 
-static bool is_kernel(const struct table_field *path)
-{
-	const char *name = path->at, *end = path->at + path->size;
-
-	for (const char *at = name; at < end; at++)
-		if (*at == '/')
-			name = at + 1;
-	for (size_t i = 0; i < ARRAY_SIZE(kernel_names); i++) {
-		size_t size = strlen(kernel_names[i]);
-
-		if ((size_t)(end - name) >= size && memcmp(name, kernel_names[i], size) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool names_root(const struct table_line *line)
-{
-	for (const char *at = line->at, *end = at + line->size; end - at >= 5; at++)
-		if (memcmp(at, "root=", 5) == 0)
-			return true;
-	return false;
-}
-
 static bool begins_with(const struct table_field *field, const char *text)
 {
 	return field->size >= strlen(text) && memcmp(field->at, text, strlen(text)) == 0;
@@ -268,7 +272,8 @@ bool loader_menu_next(struct loader_menu *menu, struct loader_line *ret)
 			menu->is_foreign = false;
 		/* linux, linux16, linuxefi */
 		if (menu->is_foreign || line.n < 2 || !begins_with(&line.fields[0], "linux") ||
-		    (!is_kernel(&line.fields[1]) && !names_root(&line)))
+		    (!is_kernel(line.fields[1].at, line.fields[1].size) &&
+		     !names_root(line.at, line.size)))
 			continue;
 		ret->number = line.number;
 		ret->arguments = line.fields[1].at + line.fields[1].size;

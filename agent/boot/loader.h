@@ -13,10 +13,11 @@
 #define LOADER_ENTRIES_MAX    1024
 
 struct loader_entry {
-	char *path;    /* of the entry's file, with the prefix */
-	char *version; /* the kernel's; or NULL */
-	char *initrd;  /* path of the last image that is there, with the prefix; or NULL */
-	char *options; /* all of them, joined by blanks; or NULL */
+	char *path;     /* of the entry's file, with the prefix */
+	char *version;  /* the kernel's; or NULL */
+	char *initrd;   /* path of the last image that is there, with the prefix; or NULL */
+	char *options;  /* all of them, joined by blanks; or NULL */
+	bool is_kernel; /* not a memory test */
 };
 
 struct loader_entries {

@@ -255,11 +255,14 @@ static void test_entries(void **state)
 				    "root=/dev/mapper/vg-root ro $tuned_params\n",
 			  second[] = "title b\nlinux /vmlinuz-6\noptions " ROOT " ro\n",
 			  menu[] = "insmod blscfg\nblscfg\n",
+			  memory[] = "title c\nlinux /elf-memtest86+-5.31\n",
 			  kernel[] = "root=/dev/mapper/vg-root ro\n";
-	_cleanup_(freep) char *detail = NULL, *set = NULL, *after = NULL, *reset = NULL;
+	_cleanup_(freep) char *detail = NULL, *set = NULL, *after = NULL, *reset = NULL,
+			      *tool = NULL;
 
 	put(state, "boot/loader/entries/m-5.conf", first, 0644);
 	put(state, "boot/loader/entries/m-6.conf", second, 0644);
+	put(state, "boot/loader/entries/memtest.conf", memory, 0644);
 	put(state, "boot/loader/entries/old.conf~", "options root=x\n", 0644);
 	put(state, "boot/grub2/grub.cfg", menu, 0644);
 	put(state, "etc/default/grub", "GRUB_ENABLE_BLSCFG=true\n", 0644);
@@ -282,6 +285,12 @@ static void test_entries(void **state)
 	assert_content(state, "etc/kernel/cmdline", kernel);
 	assert_content(state, "etc/default/grub", "GRUB_ENABLE_BLSCFG=true\n");
 	assert_content(state, "boot/grub2/grub.cfg", menu);
+	assert_content(state, "boot/loader/entries/memtest.conf", memory);
+
+	/* a program of the firmware's may be a kernel */
+	put(state, "boot/loader/entries/memtest.conf", "efi /EFI/Linux/m.efi\n", 0644);
+	assert_int_equal(cmdline_set_root(*state, UUID, &tool), CMDLINE_E_OTHER_ROOT);
+	assert_non_null(strstr(tool, "memtest.conf says root="));
 }
 
 /* as grub2-editenv, for a block of 120 bytes without escapes */
