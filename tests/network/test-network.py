@@ -120,6 +120,11 @@ class Machine:
     def link(self, i):
         return self.ip("link", "show", f"eth{i}")[0]
 
+    def loopback(self):
+        addresses = [address["local"] for device in self.ip("address", "show", "lo")
+                     for address in device.get("addr_info", [])]
+        return "UP" in self.ip("link", "show", "lo")[0]["flags"], addresses
+
     def is_up(self, i):
         return "UP" in self.link(i)["flags"]
 
@@ -138,7 +143,8 @@ class Machine:
 
     def state(self):
         """What an initramfs must not change for the booted system."""
-        return {"links": [(self.is_up(i), self.link(i)["mtu"]) for i in self.devices],
+        return {"loopback": self.loopback(),
+                "links": [(self.is_up(i), self.link(i)["mtu"]) for i in self.devices],
                 "addresses": [self.addresses(i) for i in self.devices],
                 "routes": self.ip("route", "show"),
                 "files": sorted(path.name for path in (self.root / "run").glob("net-*"))}
@@ -187,6 +193,27 @@ def test_dhcp():
         same(machine.routes(), [("default", "10.0.0.1", "eth0", 101)])
         address, = machine.addresses(0)
         same((machine.folder / "kmsg").read_text(), f"<5>vmcrypt: interface eth0 has the address {address}.\n")
+        machine.down()
+
+
+def test_no_resolver():
+    """Who asks for a name before there is a name server is told so at once: by this machine, not by nobody out there."""
+    with Machine("ip=10.0.0.5::10.0.0.1:255.255.255.0::eth0:off") as machine:
+        machine.up()
+        wait_until(lambda: machine.routes("default"))
+        began = time.monotonic()
+        machine.run("python3", "-c", """if True:
+            import socket
+            asked = socket.socket(type=socket.SOCK_DGRAM)
+            asked.settimeout(5)
+            asked.connect(("127.0.0.1", 53))
+            asked.send(b"a name?")
+            try:
+                asked.recv(512)
+            except ConnectionRefusedError:
+                pass""")
+        assert time.monotonic() - began < 4
+        same(machine.loopback(), (True, ["127.0.0.1"]))
         machine.down()
 
 
