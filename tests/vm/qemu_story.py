@@ -18,6 +18,7 @@ def run(rig, firmware):
     assert " root=UUID=" in vm.get("/proc/cmdline")
     vm.install_product()
     vm.fill("/srv", "24M")
+    refuse_hibernation(vm)
     fstab = vm.get("/etc/fstab")
 
     writer = os_story.encrypt(vm, prepared_s=PREPARED_S)
@@ -30,6 +31,16 @@ def run(rig, firmware):
     assert vm.run("uname -r").strip() == kernels[1]
     os_story.check_after(vm, writer)
     assert vm.failed_units() == [], vm.failed_units()
+
+
+def refuse_hibernation(vm):
+    """As with resume= among the kernel's arguments: what is written there by an initramfs cannot be taken back."""
+    assert vm.get("/sys/power/resume") == "0:0\n"
+    vm.run("findmnt -nro MAJ:MIN / > /run/resume && mount --bind /run/resume /sys/power/resume")
+    said = check(vm)
+    vm.run("umount /sys/power/resume")
+    assert "hibernation" in said and "resume=" in said, said
+    assert "hibernation" not in check(vm)
 
 
 def update_kernel(vm):
