@@ -68,6 +68,9 @@ static int check_boot(struct plan *plan, struct inventory *inventory)
 			return r;
 	}
 	r = directory_make(BOOT_DIRECTORY, 0700);
+	/* it is there from an earlier look, and /boot read-only since */
+	if (r == 0 && access(BOOT_DIRECTORY, W_OK) < 0)
+		r = -errno;
 	if (r == 0)
 		r = directory_free_bytes(BOOT_DIRECTORY, &there);
 	if (r < 0)
