@@ -6,7 +6,8 @@ import story
 LIMIT = 900
 ONLY_BY_NAME = True
 # /boot in the root as an installer leaves it, seen from the running system
-INSIDE = "cp -a /boot /boot.inside; umount /boot; rmdir /boot; mv /boot.inside /boot; sed -i '\\, /boot ,d' /etc/fstab"
+INSIDE = ("cp -a /boot /boot.inside; umount /boot; rmdir /boot; mv /boot.inside /boot; sed -i '\\, /boot ,d' /etc/fstab; "
+          "systemctl daemon-reload")
 # what a job would change
 STATE = ("sha256sum /etc/fstab /etc/default/grub; ls -l /boot/initrd.img-* /boot/grub/grub.cfg; lsblk -rnbo NAME,SIZE;"
          "find /etc/crypttab /etc/vmcrypt/initramfs.conf /etc/vmcrypt/split.conf /boot/vmcrypt -type f 2>/dev/null; true")
