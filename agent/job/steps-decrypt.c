@@ -13,6 +13,7 @@
 #include "job/record.h"
 #include "job/snapshot.h"
 #include "job/steps.h"
+#include "volume/device.h"
 #include "volume/filesystem.h"
 #include "volume/keyslots.h"
 #include "volume/mapping.h"
@@ -301,6 +302,31 @@ static int put_entries_back(struct job *job)
 	return 0;
 }
 
+static int mount_again(struct job *job, const struct volume *volume, const struct volume *was)
+{
+	int r = filesystem_mount_all(volume->path, was);
+
+	return r == 0 ? 0
+		      : job_fail(job, r, "cannot-mount", "Mount it by hand; the volume is plain.",
+				 "it cannot be mounted again as it was");
+}
+
+/* Its mapping stays as long as somebody has it open. Who only looks at it keeps it from being
+ * closed, but not from being unmounted before: it is mounted again. */
+static int release_later(struct job *job, const struct volume *was)
+{
+	int r = 0;
+
+	if (job->mapped->n_mounts == 0)
+		r = mount_again(job, job->mapped, was);
+	(void)mapping_close_later(job->mapping);
+	(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "still-in-use", job->uuid,
+			 "release", "Nothing needs to be done.",
+			 "The volume is plain, but it was in use: its mapping goes away at the "
+			 "next unmount or reboot.");
+	return r;
+}
+
 /*
  * The entries first: from here on a boot finds the plain filesystem by itself. Then the mapping,
  * which is now a plain window onto the device, goes: at once when nobody uses it, else when its
@@ -322,22 +348,27 @@ static int release_apply(struct job *job)
 	if (r == 0 && job->mapped)
 		r = mapping_close(job->mapping);
 	if (r != 0) {
-		(void)mapping_close_later(job->mapping);
-		(void)faults_add(
-			&job->plan->report.faults, FAULT_WARNING, "still-in-use", job->uuid,
-			"release", "Nothing needs to be done.",
-			"The volume is plain, but it was in use: its mapping goes away at the "
-			"next unmount or reboot.");
-		return 0;
+		r = job_look(job);
+		if (r == 0 && job->mapped)
+			return release_later(job, &was);
+	}
+	if (r == 0 && job->backing) {
+		r = device_refresh(job->backing->path);
+		if (r < 0)
+			return job_fail(job, r, "cannot-mount",
+					"Reboot, or mount it by hand; the volume is plain.",
+					"its device cannot be read anew: %m");
 	}
 	(void)job_settle();
 	r = job_look(job);
+	if (r == 0 && !job->plain && was.n_mounts > 0)
+		return job_fail(job, -ENODEV, "cannot-mount",
+				"Mount it by hand; the volume is plain.",
+				"its device does not show its filesystem");
 	if (r == 0 && job->plain && job->plain->n_mounts == 0)
-		r = filesystem_mount_all(job->plain->path, &was);
-	if (r != 0)
-		return job_fail(job, r, "cannot-mount", "Mount it by hand; the volume is plain.",
-				"it cannot be mounted again as it was");
-	r = job_look(job);
+		r = mount_again(job, job->plain, &was);
+	if (r == 0)
+		r = job_look(job);
 	if (r == 0 && job->plain && job->plain->n_mounts > 0)
 		(void)filesystem_grow(job->plain->path, job->filesystem,
 				      job->plain->mounts[0].target, &detail);

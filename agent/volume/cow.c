@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "volume/device.h"
 
 #define LOOP_CONTROL      "/dev/loop-control"
 #define LOOP_TRIES        64 /* somebody else may take the free one before us */
@@ -400,7 +401,6 @@ int cow_check(const char *name)
 int cow_merge(const char *name, const char *device, const char *file)
 {
 	const struct timespec interval = { .tv_nsec = MERGE_INTERVAL_MS * 1000000L };
-	_cleanup_(closep) int fd = -EBADF;
 	bool is_merged = false;
 	int r, closed;
 
@@ -418,10 +418,7 @@ int cow_merge(const char *name, const char *device, const char *file)
 		r = closed;
 	if (r != 0)
 		return r == COW_E_FULL ? -EIO : r;
-	fd = open(device, O_RDWR | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, BLKFLSBUF) < 0 || fsync(fd) < 0)
-		return -errno;
-	return 0;
+	return device_refresh(device);
 }
 
 /** cow_close() - absent is fine. Return: 0, COW_E_BUSY or -errno. */

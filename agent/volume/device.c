@@ -3,11 +3,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -373,5 +377,22 @@ int device_link_all(struct inventory *inventory)
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+/**
+ * device_refresh() - what has been read of a device before is read anew
+ *
+ * For one whose data has been changed through a mapping above it: its own page cache does not know,
+ * and lasts for as long as anybody has it open. Before it is mounted, that must be over.
+ *
+ * Return: 0 or -errno. Source: Linux, block/ioctl.c, blkdev_flushbuf().
+ */
+int device_refresh(const char *path)
+{
+	_cleanup_(closep) int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, BLKFLSBUF) < 0 || fsync(fd) < 0)
+		return -errno;
 	return 0;
 }

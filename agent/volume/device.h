@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* volume/device.h - block devices as sysfs tells them, and the names that udev gave them
  *
- * For the modules of this room only; changes nothing.
+ * Changes nothing; but for device_refresh() for the modules of this room only.
  */
 #pragma once
 
@@ -16,3 +16,4 @@ int device_name_all(
 	struct inventory *inventory); /* link, lun, and what the platform says by names */
 int device_attribute(const char *name, const char *attribute, char **ret);
 int device_attribute_u64(const char *name, const char *attribute, uint64_t *ret);
+int device_refresh(const char *path); /* what was read of it before does not count any more */

@@ -11,7 +11,8 @@
 #include "base/log.h"
 #include "volume/geometry.h"
 
-#define AMBIVALENT (-2) /* of blkid_do_safeprobe() */
+#define AMBIVALENT       (-2)      /* of blkid_do_safeprobe() */
+#define SIGNATURES_BYTES (8 << 20) /* in so many of the first bytes nearly all of them lie */
 
 static void probe_freep(blkid_probe *probe)
 {
@@ -93,6 +94,8 @@ int superblock_read(struct volume *volume)
 		log_debug("Device %s: cannot be opened: %s.", volume->path, strerror(errno));
 		return 0;
 	}
+	/* a mapping above may have written since it was read last, see device_refresh() */
+	(void)posix_fadvise(fd, 0, SIGNATURES_BYTES, POSIX_FADV_DONTNEED);
 	probe = blkid_new_probe();
 	if (!probe)
 		return -ENOMEM;
