@@ -139,8 +139,9 @@ int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_in
 	if (r < 0)
 		return r;
 	*ret = (struct loader_entry){
-		/* a program of the firmware's may be a kernel with its arguments in it */
-		.is_kernel = !kernel || is_kernel(kernel, strlen(kernel)) ||
+		/* a program of the firmware's may be a kernel with its arguments in it, and what
+		 * has an initramfs is one under whatever name */
+		.is_kernel = !kernel || initrds || is_kernel(kernel, strlen(kernel)) ||
 			     (options && names_root(options, strlen(options))),
 		.version = steal(version),
 		.options = steal(options),

@@ -258,7 +258,7 @@ static void test_entries(void **state)
 			  memory[] = "title c\nlinux /elf-memtest86+-5.31\n",
 			  kernel[] = "root=/dev/mapper/vg-root ro\n";
 	_cleanup_(freep) char *detail = NULL, *set = NULL, *after = NULL, *reset = NULL,
-			      *tool = NULL;
+			      *tool = NULL, *other = NULL;
 
 	put(state, "boot/loader/entries/m-5.conf", first, 0644);
 	put(state, "boot/loader/entries/m-6.conf", second, 0644);
@@ -291,6 +291,9 @@ static void test_entries(void **state)
 	put(state, "boot/loader/entries/memtest.conf", "efi /EFI/Linux/m.efi\n", 0644);
 	assert_int_equal(cmdline_set_root(*state, UUID, &tool), CMDLINE_E_OTHER_ROOT);
 	assert_non_null(strstr(tool, "memtest.conf says root="));
+	/* and so is what has an initramfs */
+	put(state, "boot/loader/entries/memtest.conf", "linux /own-6\ninitrd /i\n", 0644);
+	assert_int_equal(cmdline_set_root(*state, UUID, &other), CMDLINE_E_OTHER_ROOT);
 }
 
 /* as grub2-editenv, for a block of 120 bytes without escapes */
