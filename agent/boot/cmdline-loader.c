@@ -427,6 +427,50 @@ static bool has_menu(const struct system *system)
 	return system->menu && system->tool && !system->is_by_entries;
 }
 
+static int check_changeable(const struct loader_entry *entry, const char *uuid, char **ret_detail)
+{
+	_cleanup_(freep) char *changed = NULL;
+	const char *options = entry->options ? entry->options : "";
+	int r = cmdline_add_root(options, NULL, uuid, &changed);
+
+	return r == CMDLINE_E_OTHER_ROOT
+		       ? check_arguments(options, strlen(options), uuid, entry->path, 0, ret_detail)
+		       : r;
+}
+
+/**
+ * cmdline_can_set_root() - what of cmdline_set_root() can be told before anything is changed
+ * @ret_detail: with CMDLINE_E_OTHER_ROOT the first entry that nothing changes, and what it says;
+ *              owned by the caller
+ *
+ * What GRUB's tool makes of its settings is seen only when it runs.
+ *
+ * Return: 0 nothing speaks against it, CMDLINE_E_NO_LOADER, CMDLINE_E_OTHER_ROOT, -EINVAL or
+ * -errno.
+ */
+int cmdline_can_set_root(const char *root, const char *uuid, char **ret_detail)
+{
+	_cleanup_(system_clear) struct system system = { 0 };
+	bool is_any = false;
+	int r;
+
+	*ret_detail = NULL;
+	if (!cmdline_is_uuid(uuid))
+		return -EINVAL;
+	r = find_system(root, &system);
+	if (r != 0 || has_menu(&system))
+		return r;
+	if (!system.is_by_entries)
+		return check_menu(system.menu_text, uuid, system.menu, ret_detail);
+	for (size_t i = 0; r == 0 && i < system.entries.n; i++) {
+		if (!system.entries.entries[i].is_kernel)
+			continue;
+		is_any = true;
+		r = check_changeable(&system.entries.entries[i], uuid, ret_detail);
+	}
+	return r == 0 && !is_any ? starts_no_kernel(system.entries.entries[0].path, ret_detail) : r;
+}
+
 /**
  * cmdline_has_menu() - is the loader a GRUB whose whole menu can be made anew?
  *

@@ -24,6 +24,7 @@ enum {
 
 int cmdline_find_root(const char *path, char **ret);
 int cmdline_check_root(const char *root, const char *uuid, char **ret_detail);
+int cmdline_can_set_root(const char *root, const char *uuid, char **ret_detail);
 int cmdline_set_root(const char *root, const char *uuid, char **ret_detail);
 int cmdline_reset_root(const char *root, const char *uuid, char **ret_detail);
 

@@ -88,6 +88,52 @@ static int check_boot(struct plan *plan, struct inventory *inventory)
 			  is_encrypt ? "encrypted" : "decrypted");
 }
 
+/* Can an initramfs be made that unlocks the root? */
+static int check_initramfs(struct plan *plan)
+{
+	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
+	int r = initramfs_find("", &images);
+
+	if (r < 0)
+		return machine(plan, FAULT_ERROR, "no-initramfs", "Look at the journal.",
+			       "The installed kernels cannot be listed.");
+	if (images.generator == INITRAMFS_GENERATOR_NONE)
+		return machine(plan, FAULT_ERROR, "no-initramfs",
+			       "Install initramfs-tools or dracut.",
+			       "Nothing here makes an initramfs that could unlock the root.");
+	for (size_t i = 0; i < images.n; i++)
+		if (!images.kernels[i].is_rescue)
+			return 0;
+	return machine(plan, FAULT_ERROR, "no-initramfs", "Install a kernel of the distribution's.",
+		       "No kernel is on /boot, and none has a loader entry.");
+}
+
+/* Can every boot entry be made to find the root when it is encrypted? */
+static int check_loader(struct plan *plan)
+{
+	_cleanup_(freep) char *detail = NULL;
+	const struct job *root = NULL;
+	int r;
+
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (plan->jobs[i].is_os && plan->jobs[i].is_root)
+			root = &plan->jobs[i];
+	if (!root)
+		return 0;
+	r = cmdline_can_set_root("", root->uuid, &detail);
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (r == CMDLINE_E_NO_LOADER)
+		return machine(plan, FAULT_ERROR, "boot-loader",
+			       "Boot with GRUB or with loader entries, and mount what they lie on.",
+			       "There is no menu of GRUB and there are no loader entries (unified "
+			       "kernel images are not supported).");
+	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-loader", root->uuid, "preflight",
+			  "Make the kernel's arguments say root=UUID=… and try again.",
+			  "The boot loader cannot be told to find the root by its UUID: %s.",
+			  detail ? detail : strerror(r < 0 ? -r : EIO));
+}
+
 /* A memory image on a swap partition would hold the root's content in the clear. */
 static int check_hibernation(struct plan *plan)
 {
@@ -195,7 +241,11 @@ int preflight_os(struct plan *plan, struct inventory *inventory)
 	r = check_boot(plan, inventory);
 	if (r < 0 || plan->request->kind != REQUEST_ENCRYPT)
 		return r;
-	r = check_hibernation(plan);
+	r = check_initramfs(plan);
+	if (r == 0)
+		r = check_loader(plan);
+	if (r == 0)
+		r = check_hibernation(plan);
 	if (r == 0)
 		r = check_swap(plan, inventory);
 	if (r == 0 && plan->request->provider == KEY_PROVIDER_FILE)

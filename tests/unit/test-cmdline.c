@@ -258,7 +258,7 @@ static void test_entries(void **state)
 			  memory[] = "title c\nlinux /elf-memtest86+-5.31\n",
 			  kernel[] = "root=/dev/mapper/vg-root ro\n";
 	_cleanup_(freep) char *detail = NULL, *set = NULL, *after = NULL, *reset = NULL,
-			      *tool = NULL, *other = NULL;
+			      *tool = NULL, *other = NULL, *told = NULL, *can = NULL;
 
 	put(state, "boot/loader/entries/m-5.conf", first, 0644);
 	put(state, "boot/loader/entries/m-6.conf", second, 0644);
@@ -271,6 +271,8 @@ static void test_entries(void **state)
 
 	assert_int_equal(cmdline_check_root(*state, UUID, &detail), CMDLINE_E_OTHER_ROOT);
 	assert_non_null(strstr(detail, "m-5.conf says root=/dev/mapper/vg-root"));
+	assert_int_equal(cmdline_can_set_root(*state, UUID, &can), 0);
+	assert_content(state, "boot/loader/entries/m-5.conf", first);
 	assert_int_equal(cmdline_set_root(*state, UUID, &set), 0);
 	assert_int_equal(cmdline_check_root(*state, UUID, &after), 0);
 	assert_content(state, "boot/loader/entries/m-5.conf",
@@ -289,6 +291,8 @@ static void test_entries(void **state)
 
 	/* a program of the firmware's may be a kernel */
 	put(state, "boot/loader/entries/memtest.conf", "efi /EFI/Linux/m.efi\n", 0644);
+	assert_int_equal(cmdline_can_set_root(*state, UUID, &told), CMDLINE_E_OTHER_ROOT);
+	assert_non_null(strstr(told, "memtest.conf says root="));
 	assert_int_equal(cmdline_set_root(*state, UUID, &tool), CMDLINE_E_OTHER_ROOT);
 	assert_non_null(strstr(tool, "memtest.conf says root="));
 	/* and so is what has an initramfs */
@@ -388,10 +392,48 @@ static void test_kernelopts_that_stay(void **state)
 	assert_content(state, "boot/grub2/grubenv", full);
 }
 
+/* what can be told before anything is changed; entries are above */
+static void test_can_set_root(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *name, *menu, *tool, *entry;
+		int r;
+		const char *detail;
+	} rows[] = {
+		{ "GRUB's tool is there",   "linux /vmlinuz-1 root=/dev/sda\n",     "#!/bin/sh\nexit 1\n", NULL,                                   0,                    NULL },
+		{ "nothing makes the menu", "linux /vmlinuz-1 root=/dev/sda\n",     NULL,                  NULL,                                   CMDLINE_E_OTHER_ROOT, "grub.cfg, line 1 says root=/dev/sda" },
+		{ "but it is right",        "linux /vmlinuz-1 " ROOT "\n",          NULL,                  NULL,                                   0,                    NULL },
+		{ "RHEL 8's variable",      "blscfg\n",                             NULL,                  "options $kernelopts\n",                0,                    NULL },
+		{ "an entry without root",  "blscfg\n",                             NULL,                  "linux /vmlinuz-5\noptions quiet\n",    CMDLINE_E_OTHER_ROOT, "m-5.conf says root=" },
+		{ "a memory test alone",    "blscfg\n",                             NULL,                  "linux /memtest86+-5.31\n",             CMDLINE_E_OTHER_ROOT, "starts no kernel" },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_(freep) char *detail = NULL,
+				      *tool = scratch_path(state, "usr/sbin/grub-mkconfig"),
+				      *entry = scratch_path(state, "boot/loader/entries/m-5.conf");
+
+		(void)unlink(tool);
+		(void)unlink(entry);
+		put(state, "boot/grub/grub.cfg", rows[i].menu, 0644);
+		if (rows[i].tool)
+			put(state, "usr/sbin/grub-mkconfig", rows[i].tool, 0755);
+		if (rows[i].entry)
+			put(state, "boot/loader/entries/m-5.conf", rows[i].entry, 0644);
+		assert_row(rows[i].name, cmdline_can_set_root(*state, UUID, &detail) == rows[i].r);
+		assert_row(rows[i].name,
+			   rows[i].detail ? detail && strstr(detail, rows[i].detail) : !detail);
+		assert_content(state, "boot/grub/grub.cfg", rows[i].menu);
+	}
+}
+
 static void test_no_loader(void **state)
 {
 	_cleanup_(freep) char *detail = NULL;
 
+	assert_int_equal(cmdline_can_set_root(*state, UUID, &detail), CMDLINE_E_NO_LOADER);
 	assert_int_equal(cmdline_set_root(*state, UUID, &detail), CMDLINE_E_NO_LOADER);
 	assert_int_equal(cmdline_reset_root(*state, UUID, &detail), CMDLINE_E_NO_LOADER);
 	assert_int_equal(cmdline_set_root(*state, "x\" y", &detail), -EINVAL);
@@ -415,6 +457,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kernelopts, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_kernelopts_that_stay, scratch_make,
 						scratch_remove),
+		cmocka_unit_test_setup_teardown(test_can_set_root, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_no_loader, scratch_make, scratch_remove),
 	};
 

@@ -3,7 +3,7 @@
 
 import story
 
-LIMIT = 900
+LIMIT = 1500
 ONLY_BY_NAME = True
 # /boot in the root as an installer leaves it, seen from the running system
 INSIDE = ("cp -a /boot /boot.inside; umount /boot; rmdir /boot; mv /boot.inside /boot; sed -i '\\, /boot ,d' /etc/fstab; "
@@ -13,12 +13,12 @@ STATE = ("sha256sum /etc/fstab /etc/default/grub; ls -l /boot/initrd.img-* /boot
          "find /etc/crypttab /etc/vmcrypt/initramfs.conf /etc/vmcrypt/split.conf /boot/vmcrypt -type f 2>/dev/null; true")
 
 
-def assert_refused(vm, *codes, volume_type="OS", flags=(), words=""):
+def assert_refused(vm, *codes, volume_type="OS", words="", keys=("--disk-encryption-keyvault", story.VAULT)):
     """Each code is said, at once, and with a remedy."""
     before = vm.run(STATE)
     for kind in ("check", "enable"):
-        result = vm.run(f"vmcryptctl {kind} --json=short --volume-type {volume_type} "
-                        f"--disk-encryption-keyvault {story.VAULT} {' '.join(flags)}", check=False, timeout=300)
+        result = vm.run(f"vmcryptctl {kind} --json=short --volume-type {volume_type} {' '.join(keys)}",
+                        check=False, timeout=300)
         said = result.out + result.err
         assert result.code == 4, (kind, codes, result)
         assert all(code in said for code in codes) and words in said and "remedy" in said, (kind, codes, said)
@@ -38,18 +38,66 @@ def refuse_machine(rig):
     assert_refused(vm, "boot-unwritable")
     vm.run("mount -o remount,rw /boot")
 
+    for tool in ("/usr/sbin/mkinitramfs", "/boot/grub/grub.cfg"):
+        vm.run(f"mv {tool} {tool}.away")
+    assert_refused(vm, "no-initramfs", "boot-loader", "os-needs-vault", keys=("--key-provider", "file"))
+    for tool in ("/usr/sbin/mkinitramfs", "/boot/grub/grub.cfg"):
+        vm.run(f"mv {tool}.away {tool}")
+
     # it is a whole disk
     vm.run(INSIDE)
     assert_refused(vm, "boot-inside-root", words="the root is no partition")
+    vm.run("mv /boot /boot.away")
+    assert_refused(vm, "no-boot", "no-initramfs", "boot-loader")
+    vm.power_cut()
+
+
+def refuse_end(rig):
+    """/boot is in an ext4 root, whose end cannot be had."""
+    vm = rig.vm(root="gpt-ext4-inside", memory="1024M")
+    vm.boot()
+    vm.run("mv /usr/sbin/grub-mkconfig /usr/sbin/grub-mkconfig.away")
+    assert_refused(vm, "boot-inside-root", words="its boot loader is none that can be made to follow")
+    vm.run("mv /usr/sbin/grub-mkconfig.away /usr/sbin/grub-mkconfig; fallocate -l 480M /boot/rescue.iso")
+    assert_refused(vm, "boot-inside-root", words="512 MiB are too little for what is in it")
+    vm.run("rm /boot/rescue.iso; cp /etc/fstab /root/fstab; echo UUID=1234-ABCD /boot vfat noauto 0 0 >> /etc/fstab")
+    assert_refused(vm, "boot-inside-root", words="/etc/fstab has a line for /boot, which is not mounted")
+    vm.run("mv /root/fstab /etc/fstab; fallocate -l $(($(findmnt -nbo AVAIL /) - 419430400)) /srv/big; sync")
+    assert_refused(vm, "boot-inside-root", words="Free some space")
+    # what is made now has its place at the end, and stays there
+    vm.run("mkdir /boot/late; cp /etc/hostname /boot/late; sync; rm /srv/big; sync")
+    assert_refused(vm, "boot-inside-root", words="files of /boot lie at the end of the filesystem")
+    vm.run("rm -r /boot/late; sync; debugfs -w -R 'feature -metadata_csum' /dev/ubda1; sync")
+    assert_refused(vm, "boot-inside-root", words="it is no ext4 filesystem with checksums")
+    vm.power_cut()
+
+
+def refuse_table(rig):
+    """It has four partitions, or the disk has no room for one that is large enough."""
+    vm = rig.vm(root="mbr-ext4-inside", memory="1024M")
+    vm.boot()
+    vm.run("printf 'start=%d,size=8\n' 64 128 192 | sfdisk -q --append --force --no-reread --no-tell-kernel /dev/ubda")
+    assert_refused(vm, "boot-inside-root", words="the partition table takes no further partition")
+    vm.power_cut()
+    vm = rig.vm(root="gpt-ext4", boot_disk="384M", memory="1024M")
+    vm.boot()
+    vm.run(INSIDE)
+    assert_refused(vm, "boot-inside-root", words="the disk is too small")
     vm.power_cut()
 
 
 def run(rig):
     refuse_machine(rig)
+    refuse_end(rig)
+    refuse_table(rig)
     for layout, why in (("gpt-xfs", "its filesystem cannot give way"), ("btrfs", "its filesystem cannot give way"),
                         ("lvm-free", "the root is no partition")):
-        vm = rig.vm(root=layout, boot_disk="384M", memory="1024M")
+        vm = rig.vm(root=layout, boot_disk="384M", memory="1024M", disks={"more": "256M"})
         vm.boot()
+        if layout == "btrfs":
+            vm.run(f"btrfs device add -f {vm.devices['more']} /")
+            assert_refused(vm, "no-volume", words="several devices")
+            vm.run(f"btrfs device remove {vm.devices['more']} /")
         vm.run(INSIDE)
         assert_refused(vm, "boot-inside-root", words=why)
         vm.power_cut()
