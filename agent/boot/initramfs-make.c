@@ -75,7 +75,7 @@ uint64_t initramfs_second_bytes(const struct initramfs_images *images)
 
 /**
  * initramfs_room() - is there room to make all images anew, one after another?
- * @ret_needed: bytes for the one second image at a time, and for what all of them grow
+ * @ret_needed: bytes for the one second image at a time, and for what those before it have grown
  * @ret_free:   bytes in the folder of the images that has the least
  *
  * Return: 0, INITRAMFS_E_NO_ROOM (both are set) or -errno.
@@ -83,7 +83,7 @@ uint64_t initramfs_second_bytes(const struct initramfs_images *images)
 int initramfs_room(const char *root, const struct initramfs_images *images, uint64_t *ret_needed,
 		   uint64_t *ret_free)
 {
-	uint64_t growth = 0, least = UINT64_MAX;
+	uint64_t growth = 0, least = UINT64_MAX, n = 0;
 
 	for (size_t i = 0; i < images->n; i++) {
 		_cleanup_(freep) char *target = NULL, *folder = NULL;
@@ -101,9 +101,10 @@ int initramfs_room(const char *root, const struct initramfs_images *images, uint
 			return r;
 		if (available < least)
 			least = available;
-		growth += GROWTH_BYTES / 2; /* compressed, programs are less than half */
+		if (n++ > 0)
+			growth += GROWTH_BYTES / 2; /* compressed, programs are less than half */
 	}
-	*ret_needed = growth == 0 ? 0 : initramfs_second_bytes(images) + growth;
+	*ret_needed = n == 0 ? 0 : initramfs_second_bytes(images) + growth;
 	*ret_free = least;
 	return *ret_needed > *ret_free ? INITRAMFS_E_NO_ROOM : 0;
 }

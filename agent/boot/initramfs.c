@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -223,10 +224,39 @@ static int find_in_entries(const char *root, struct initramfs_images *images)
 	for (size_t i = 0; r == 0 && i < entries.n; i++) {
 		struct loader_entry *entry = &entries.entries[i];
 
-		if (entry->version && is_version(entry->version))
+		/* of a kernel that was removed, an entry may stay that another machine-id made */
+		if (entry->is_kernel && !entry->is_orphan && entry->version &&
+		    is_version(entry->version))
 			r = add(images, entry->version, steal(entry->initrd));
 	}
 	return r;
+}
+
+/**
+ * initramfs_has_network() - can the generator put a network into an image?
+ *
+ * dracut's modules for it are a package of their own, and without them it leaves ours out too:
+ * dracut.modules(7), depends().
+ *
+ * Return: 1, 0 or -ENOMEM.
+ */
+int initramfs_has_network(const char *root, enum initramfs_generator generator)
+{
+	_cleanup_(globfree) glob_t found = { 0 };
+	_cleanup_(freep) char *pattern = NULL;
+
+	if (generator != INITRAMFS_GENERATOR_DRACUT)
+		return 1;
+	if (text_format(&pattern, "%s/usr/lib/dracut/modules.d/[0-9][0-9]network", root) < 0)
+		return -ENOMEM;
+	switch (glob(pattern, 0, NULL, &found)) {
+	case 0:
+		return 1;
+	case GLOB_NOSPACE:
+		return -ENOMEM;
+	default:
+		return 0;
+	}
 }
 
 static int by_version(const void *a, const void *b)
@@ -240,7 +270,8 @@ static int by_version(const void *a, const void *b)
  * initramfs_find() - all kernels that can be booted, and the image of each
  * @ret: free with initramfs_images_clear()
  *
- * Kernels are those of /boot and of loader entries; modules without a kernel cannot be booted.
+ * Kernels are those of /boot and of loader entries; modules without a kernel cannot be booted, nor
+ * can an entry whose kernel is gone.
  *
  * Return: 0, -E2BIG or -errno.
  */

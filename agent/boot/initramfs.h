@@ -61,6 +61,7 @@ const char *initramfs_generator_name(enum initramfs_generator generator);
 
 void initramfs_images_clear(struct initramfs_images *images);
 int initramfs_find(const char *root, struct initramfs_images *ret);
+int initramfs_has_network(const char *root, enum initramfs_generator generator);
 const struct initramfs_kernel *initramfs_of(const struct initramfs_images *images,
 					    const char *version);
 

@@ -101,12 +101,14 @@ static bool names_root(const char *arguments, size_t size)
  * loader_entry_parse() - what an entry says
  * @text:        the file
  * @ret:         version and options; free its fields with loader_entries_clear() or one by one
+ * @ret_kernel:  path as it stands there, or NULL; owned by the caller
  * @ret_initrds: paths as they stand there, joined by blanks; NULL when there is none; owned by the
  *               caller
  *
  * Return: 0 or -ENOMEM.
  */
-int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_initrds)
+int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_kernel,
+		       char **ret_initrds)
 {
 	_cleanup_(freep) char *kernel = NULL, *version = NULL, *options = NULL, *initrds = NULL;
 	struct table_line line = { 0 };
@@ -146,15 +148,16 @@ int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_in
 		.version = steal(version),
 		.options = steal(options),
 	};
+	*ret_kernel = steal(kernel);
 	*ret_initrds = steal(initrds);
 	return 0;
 }
 
 /* The last of some paths that is a file on the entries' own filesystem; where /boot is no mount of
  * its own, they begin with /boot. */
-static int find_initrd(const char *root, const char *base, const char *initrds, char **ret)
+static int find_last(const char *root, const char *base, const char *paths, char **ret)
 {
-	for (const char *at = initrds; at && *at;) {
+	for (const char *at = paths; at && *at;) {
 		size_t size = strcspn(at, " ");
 
 		for (int i = 0; i < 2; i++) {
@@ -179,7 +182,8 @@ static int find_initrd(const char *root, const char *base, const char *initrds, 
 static int add(const char *root, const char *base, const char *folder, const char *name,
 	       struct loader_entries *entries)
 {
-	_cleanup_(freep) char *path = NULL, *text = NULL, *initrds = NULL;
+	_cleanup_(freep) char *path = NULL, *text = NULL, *kernel = NULL, *initrds = NULL,
+			      *found = NULL;
 	struct loader_entry *larger, *entry;
 	int r;
 
@@ -195,12 +199,18 @@ static int add(const char *root, const char *base, const char *folder, const cha
 		return -ENOMEM;
 	entries->entries = larger;
 	entry = &larger[entries->n];
-	r = loader_entry_parse(text, entry, &initrds);
+	r = loader_entry_parse(text, entry, &kernel, &initrds);
 	if (r < 0)
 		return r;
 	entries->n++;
 	entry->path = steal(path);
-	return find_initrd(root, base, initrds, &entry->initrd);
+	r = find_last(root, base, initrds, &entry->initrd);
+	/* GRUB's variables and devices are not for us to resolve */
+	if (r < 0 || !kernel || strpbrk(kernel, "$("))
+		return r;
+	r = find_last(root, base, kernel, &found);
+	entry->is_orphan = !found;
+	return r;
 }
 
 static bool is_conf(const char *name)

@@ -18,6 +18,7 @@ struct loader_entry {
 	char *initrd;   /* path of the last image that is there, with the prefix; or NULL */
 	char *options;  /* all of them, joined by blanks; or NULL */
 	bool is_kernel; /* not a memory test */
+	bool is_orphan; /* the kernel's file is gone */
 };
 
 struct loader_entries {
@@ -27,7 +28,8 @@ struct loader_entries {
 
 void loader_entries_clear(struct loader_entries *entries);
 int loader_entries_read(const char *root, struct loader_entries *ret);
-int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_initrds);
+int loader_entry_parse(const char *text, struct loader_entry *ret, char **ret_kernel,
+		       char **ret_initrds);
 
 /* one line of a menu that starts a kernel of this system */
 struct loader_line {

@@ -28,14 +28,15 @@ static int machine(struct plan *plan, enum fault_level level, const char *code, 
 }
 
 /*
- * What comes to /boot before a conversion begins. On the way back, images are made beside that, and
- * made again when it cannot begin. Return: 0 or -errno.
+ * What comes to /boot before a conversion begins. Images are made beside that, and made again when
+ * it cannot begin. Return: 0 or -errno.
  */
 static int boot_bytes(const struct plan *plan, uint64_t *ret)
 {
 	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
 	bool is_encrypt = plan->request->kind == REQUEST_ENCRYPT, has_root = false;
-	int r = 0;
+	uint64_t anew = 0, there;
+	int r;
 
 	*ret = 0;
 	for (size_t i = 0; i < plan->n_jobs; i++) {
@@ -45,11 +46,18 @@ static int boot_bytes(const struct plan *plan, uint64_t *ret)
 		*ret += 2 * SNAPSHOT_EDGE_BYTES +
 			(is_encrypt ? STAGED_HEADERS : EXPORTED_HEADERS) * HEADER_SHIFT_BYTES;
 	}
-	if (has_root && !is_encrypt) {
-		r = initramfs_find("", &images);
+	if (!has_root || plan->split) /* a new one's size is seen to when it is planned */
+		return 0;
+	r = initramfs_find("", &images);
+	if (r < 0)
+		return r;
+	if (!is_encrypt) {
 		*ret += initramfs_second_bytes(&images);
+		return 0;
 	}
-	return r;
+	r = initramfs_room("", &images, &anew, &there);
+	*ret += anew;
+	return r < 0 ? r : 0;
 }
 
 /* Where is /boot, and has it room for what the initramfs needs? */
@@ -101,6 +109,13 @@ static int check_initramfs(struct plan *plan)
 		return machine(plan, FAULT_ERROR, "no-initramfs",
 			       "Install initramfs-tools or dracut.",
 			       "Nothing here makes an initramfs that could unlock the root.");
+	r = initramfs_has_network("", images.generator);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return machine(plan, FAULT_ERROR, "no-initramfs",
+			       "Install dracut's network modules (dracut-network).",
+			       "dracut here cannot make an initramfs with a network.");
 	for (size_t i = 0; i < images.n; i++)
 		if (!images.kernels[i].is_rescue)
 			return 0;
@@ -145,7 +160,9 @@ static int check_hibernation(struct plan *plan)
 		return 0;
 	return machine(
 		plan, FAULT_ERROR, "hibernation",
-		"Remove resume= from the kernel's arguments, mask hibernate.target, and reboot.",
+		"Remove resume= from the kernel's arguments and add noresume to them (a swap "
+		"partition may be chosen for it without either), mask hibernate.target, and "
+		"reboot.",
 		"The machine can hibernate: an image of its memory, with the keys in it, would be "
 		"written to the disk in the clear.");
 }
@@ -241,9 +258,12 @@ int preflight_os(struct plan *plan, struct inventory *inventory)
 	r = check_boot(plan, inventory);
 	if (r < 0 || plan->request->kind != REQUEST_ENCRYPT)
 		return r;
-	r = check_initramfs(plan);
-	if (r == 0)
-		r = check_loader(plan);
+	/* without it, both are where it was looked for */
+	if (access("/boot", F_OK) == 0) {
+		r = check_initramfs(plan);
+		if (r == 0)
+			r = check_loader(plan);
+	}
 	if (r == 0)
 		r = check_hibernation(plan);
 	if (r == 0)

@@ -359,7 +359,9 @@ int preflight_left_out(struct plan *plan, struct inventory *inventory)
 		if (volume->role != VOLUME_ROLE_DATA || volume->n_mounts == 0 ||
 		    (excuse != VOLUME_EXCUSE_UNSUPPORTED_FILESYSTEM &&
 		     excuse != VOLUME_EXCUSE_UNSUPPORTED_DEVICE &&
-		     excuse != VOLUME_EXCUSE_NO_UUID && excuse != VOLUME_EXCUSE_READ_ONLY))
+		     excuse != VOLUME_EXCUSE_SEVERAL_DEVICES &&
+		     excuse != VOLUME_EXCUSE_AMBIVALENT && excuse != VOLUME_EXCUSE_NO_UUID &&
+		     excuse != VOLUME_EXCUSE_READ_ONLY))
 			continue;
 		r = faults_add(&plan->report.faults, FAULT_WARNING, "left-out", volume->uuid,
 			       "preflight", "Change it first if it shall be encrypted too.",

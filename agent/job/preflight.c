@@ -276,6 +276,32 @@ static int explain_nothing(struct plan *plan, struct inventory *inventory)
 	return r;
 }
 
+/* The root that was asked for by its type cannot be encrypted; with others there would be a job
+ * that ends well. Return: 0 or -errno. */
+static int explain_root(struct plan *plan, const struct inventory *inventory)
+{
+	const struct request *request = plan->request;
+	const struct volume *root = NULL;
+	enum volume_excuse excuse;
+
+	if (!request->wants_os || request->n_volumes > 0)
+		return 0;
+	for (size_t i = 0; i < inventory->n; i++)
+		if (inventory->volumes[i].is_root)
+			root = &inventory->volumes[i];
+	if (!root)
+		return machine(plan, FAULT_ERROR, "volume-unsupported",
+			       "Encrypt the data volumes alone (--volume-type Data).",
+			       "The root filesystem lies on no volume that is known.");
+	excuse = volume_excuse(inventory, root, request->wants_os, request->wants_data);
+	if (excuse == VOLUME_EXCUSE_NONE || excuse == VOLUME_EXCUSE_ENCRYPTED)
+		return 0;
+	return faults_add(
+		&plan->report.faults, FAULT_ERROR, "volume-unsupported", root->uuid, "preflight",
+		"Change it first, or encrypt the data volumes alone (--volume-type Data).",
+		"The root cannot be encrypted. %s", volume_excuse_sentence(excuse));
+}
+
 /**
  * preflight_run() - every reason not to start, and what is worth knowing
  * @plan:      with its jobs decided; reasons are added to its report
@@ -301,6 +327,8 @@ int preflight_run(struct plan *plan, struct inventory *inventory)
 		r = check_boot_files(plan);
 	if (r == 0 && (plan->n_jobs == 0 || plan->n_jobs < request->n_volumes))
 		r = explain_nothing(plan, inventory);
+	if (r == 0 && request->kind == REQUEST_ENCRYPT)
+		r = explain_root(plan, inventory);
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++)
 		r = preflight_volume(plan, inventory, &plan->jobs[i]);
 	if (r == 0 && request->kind == REQUEST_ENCRYPT)

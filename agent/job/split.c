@@ -280,7 +280,7 @@ static int check_loader(struct plan *plan, const struct volume *root, const stru
 }
 
 /* A line for /boot that is not mounted: which of the two is it? Return: 0, 1 (said) or -errno. */
-static int check_fstab(struct plan *plan)
+static int check_fstab(struct plan *plan, const struct volume *root)
 {
 	_cleanup_(freep) char *text = NULL, *changed = NULL;
 	int r = file_read(FSTAB_PATH, FSTAB_MAX_BYTES, &text, NULL);
@@ -291,6 +291,12 @@ static int check_fstab(struct plan *plan)
 		r = fstab_add_text(text, "/boot", "none /boot none", &changed);
 	if (r != FSTAB_E_TAKEN)
 		return r < 0 ? r : 0;
+	for (size_t i = 0; i < root->n_mounts; i++) {
+		if (strcmp(root->mounts[i].target, "/boot") != 0)
+			continue;
+		r = refuse(plan, by_hand, "it is a subvolume with a line of its own in /etc/fstab");
+		return r < 0 ? r : 1;
+	}
 	r = refuse(plan, "Mount /boot, or take its line out of /etc/fstab, and try again.",
 		   "/etc/fstab has a line for /boot, which is not mounted");
 	return r < 0 ? r : 1;
@@ -378,25 +384,33 @@ int split_decide(struct plan *plan, struct inventory *inventory)
 	const struct volume *root = job ? inventory_find_uuid(inventory, job->uuid) : NULL;
 	const struct volume *disk = root ? inventory_disk_of(inventory, root) : NULL;
 	uint64_t needed = 0;
+	bool is_refused;
 	int r;
 
 	if (!split)
 		return -ENOMEM;
 	if (!disk || root->kind != VOLUME_KIND_PARTITION || !root->link || !root->uuid)
 		return refuse(plan, by_hand, "the root is no partition");
+	/* what lies in a mount point tells nothing of what will be mounted there */
+	r = check_fstab(plan, root);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = find_folder(root, &split->folder);
 	if (r == 0)
 		r = check_loader(plan, root, disk, split->folder);
-	if (r == 0)
-		r = check_fstab(plan);
-	if (r != 0)
-		return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	is_refused = r > 0;
 	r = needed_bytes(plan, root, &needed);
 	if (r < 0)
 		return r;
-	if (needed > SPLIT_BYTES)
-		return refuse(plan, "Remove old kernels and try again.",
-			      "512 MiB are too little for what is in it");
+	if (needed > SPLIT_BYTES) {
+		is_refused = true;
+		r = refuse(plan, "Remove old kernels and try again.",
+			   "512 MiB are too little for what is in it");
+		if (r < 0)
+			return r;
+	}
 	split->conf.number = root->partition_number;
 	split->conf.size_bytes = SPLIT_BYTES;
 	r = find_spare(inventory, disk, &split->conf);
@@ -404,7 +418,7 @@ int split_decide(struct plan *plan, struct inventory *inventory)
 		r = find_place(plan, job, root, disk, &split->conf);
 	else if (r > 0)
 		split->conf.keeps_bytes = root->size_bytes;
-	if (r < 0 || split->conf.start_bytes == 0)
+	if (r < 0 || is_refused || split->conf.start_bytes == 0)
 		return r < 0 ? r : 0;
 	r = 0;
 	if (r == 0)

@@ -94,7 +94,10 @@ int step_os_regenerate(struct job *job, const struct initramfs_conf *conf)
 				     "Make it work (room on /boot, broken hooks), then try again.",
 				     "the initramfs of kernel %s cannot be made: %s",
 				     images.kernels[i].version,
-				     detail ? detail : strerror(r < 0 ? -r : EIO));
+				     detail ? detail
+				     : r == INITRAMFS_E_NO_ROOM
+					     ? "/boot has no room for a second one"
+					     : strerror(r < 0 ? -r : EIO));
 	}
 	if (r > 0)
 		r = job_fail(job, r, "initramfs-failed", "Install initramfs-tools or dracut.",

@@ -28,7 +28,8 @@ static void check(const char *text, const char *key)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_(freep) char *text = text_from(data, size), *root = NULL, *initrds = NULL;
+	_cleanup_(freep) char *text = text_from(data, size), *root = NULL, *kernel = NULL,
+			      *initrds = NULL;
 	struct loader_menu menu = { .at = text };
 	struct loader_entry entry = { 0 };
 	struct loader_line line;
@@ -45,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(cmdline_root_of(line.arguments, line.size, &found) == 0);
 	}
 	(void)loader_menu_has_entries(text);
-	must(loader_entry_parse(text, &entry, &initrds) == 0);
+	must(loader_entry_parse(text, &entry, &kernel, &initrds) == 0);
 	must(!entry.path && !entry.initrd);
 	free(entry.version);
 	free(entry.options);

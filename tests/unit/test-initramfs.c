@@ -301,11 +301,22 @@ static void test_find_in_entries(void **state)
 	put(state, "boot/efi/loader/entries/c.conf",
 	    "linux /0a1b/5.3/linux\ninitrd /0a1b/5.3/initrd\n", 0644);
 	put(state, "boot/efi/0a1b/5.3/initrd", "x", 0644);
-	put(state, "boot/loader/entries/d.conf", "linux /gone-5.4\ninitrd /gone.img\n", 0644);
+	put(state, "boot/efi/0a1b/5.3/linux", "x", 0644);
+	put(state, "boot/vmlinuz-5.1", "x", 0644);
+	put(state, "boot/loader/entries/d.conf", "linux /own-5.4\ninitrd /gone.img\n", 0644);
+	put(state, "boot/own-5.4", "x", 0644);
 	put(state, "boot/loader/entries/e.conf", "efi /shell.efi\n", 0644);
+	/* none that can be booted */
+	put(state, "boot/loader/entries/f.conf", "linux /vmlinuz-5.6\ninitrd /boot/other.img\n",
+	    0644);
+	put(state, "boot/loader/entries/g.conf", "linux /elf-memtest86+-5.31\n", 0644);
+	put(state, "boot/elf-memtest86+-5.31", "x", 0644);
+	/* where GRUB's variables say */
+	put(state, "boot/loader/entries/h.conf", "linux ($root)/vmlinuz-5.7\n", 0644);
 
 	assert_int_equal(initramfs_find(*state, &images), 0);
-	assert_int_equal(images.n, 4);
+	assert_int_equal(images.n, 5);
+	assert_non_null(initramfs_of(&images, "5.7"));
 	kernel = initramfs_of(&images, "5.1");
 	assert_string_equal(kernel->image + strlen(*state), "/boot/initramfs-5.1.img");
 	kernel = initramfs_of(&images, "5.2");
@@ -344,6 +355,16 @@ static void test_generator(void **state)
 		assert_row(rows[i].name, images.generator == rows[i].generator);
 		assert_int_equal(scratch_remove(&folder), 0);
 	}
+}
+
+static void test_has_network(void **state)
+{
+	assert_int_equal(initramfs_has_network(*state, INITRAMFS_GENERATOR_TOOLS), 1);
+	assert_int_equal(initramfs_has_network(*state, INITRAMFS_GENERATOR_DRACUT), 0);
+	put(state, "usr/lib/dracut/modules.d/35network-legacy/module-setup.sh", "", 0755);
+	assert_int_equal(initramfs_has_network(*state, INITRAMFS_GENERATOR_DRACUT), 0);
+	put(state, "usr/lib/dracut/modules.d/40network/module-setup.sh", "", 0755);
+	assert_int_equal(initramfs_has_network(*state, INITRAMFS_GENERATOR_DRACUT), 1);
 }
 
 /* both generators stand in as a script that copies the file "made" to where it is told to */
@@ -474,6 +495,7 @@ int main(void)
 		cmocka_unit_test(test_generator),
 		cmocka_unit_test(test_regenerate),
 		cmocka_unit_test_setup_teardown(test_faults, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(test_has_network, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(test_room, scratch_make, scratch_remove),
 	};
 

@@ -28,27 +28,33 @@ def assert_refused(vm, *codes, volume_type="OS", words="", keys=("--disk-encrypt
 
 def refuse_machine(rig):
     """What speaks against it whatever the layout is."""
-    vm = rig.vm(boot_disk="384M", memory="1024M", disks={"usr": "64M"})
+    vm = rig.vm(boot_disk="384M", memory="1024M", disks={"usr": "64M", "one": "128M", "two": "128M"})
     vm.boot()
     device = vm.devices["usr"]
     vm.run(f"mkfs.ext4 -q {device}; echo \"UUID=$(blkid -s UUID -o value {device}) /usr ext4 noauto 0 0\" >> /etc/fstab")
-    vm.run("fallocate -l $(($(findmnt -nbo AVAIL /boot) - 8388608)) /boot/old-kernels")
-    assert_refused(vm, "usr-separate", "boot-space", volume_type="All")
-    vm.run("rm /boot/old-kernels; sed -i '\\, /usr ,d' /etc/fstab; mount -o remount,ro /boot")
+    one, two = vm.devices["one"], vm.devices["two"]
+    vm.run(f"mkfs.btrfs -q -d single {one} {two}; mkdir /data; mount {one} /data")
+    # room for what the conversion puts there, and none for new images
+    vm.run("fallocate -l $(($(findmnt -nbo AVAIL /boot) - 125829120)) /boot/old-kernels")
+    assert_refused(vm, "usr-separate", "boot-space", "left-out", volume_type="All", words="several devices")
+    vm.run("umount /data; rm /boot/old-kernels; sed -i '\\, /usr ,d' /etc/fstab; mount -o remount,ro /boot")
     assert_refused(vm, "boot-unwritable")
     vm.run("mount -o remount,rw /boot")
 
-    for tool in ("/usr/sbin/mkinitramfs", "/boot/grub/grub.cfg"):
-        vm.run(f"mv {tool} {tool}.away")
-    assert_refused(vm, "no-initramfs", "boot-loader", "os-needs-vault", keys=("--key-provider", "file"))
-    for tool in ("/usr/sbin/mkinitramfs", "/boot/grub/grub.cfg"):
-        vm.run(f"mv {tool}.away {tool}")
+    # dracut would do, with its network
+    vm.run("mv /usr/sbin/mkinitramfs /boot/grub/grub.cfg /usr/lib/dracut/modules.d/??network /root")
+    reasons = "no-initramfs", "boot-loader", "os-needs-vault"
+    assert_refused(vm, *reasons, words="dracut-network", keys=("--key-provider", "file"))
+    vm.run("mv /usr/bin/dracut /root")
+    assert_refused(vm, *reasons, words="Install initramfs-tools or dracut.", keys=("--key-provider", "file"))
+    vm.run("cd /root; mv dracut /usr/bin; mv ??network /usr/lib/dracut/modules.d; mv mkinitramfs /usr/sbin; "
+           "mv grub.cfg /boot/grub")
 
     # it is a whole disk
     vm.run(INSIDE)
     assert_refused(vm, "boot-inside-root", words="the root is no partition")
     vm.run("mv /boot /boot.away")
-    assert_refused(vm, "no-boot", "no-initramfs", "boot-loader")
+    assert_refused(vm, "no-boot")
     vm.power_cut()
 
 
@@ -96,7 +102,7 @@ def run(rig):
         vm.boot()
         if layout == "btrfs":
             vm.run(f"btrfs device add -f {vm.devices['more']} /")
-            assert_refused(vm, "no-volume", words="several devices")
+            assert_refused(vm, "no-volume", "volume-unsupported", words="several devices")
             vm.run(f"btrfs device remove {vm.devices['more']} /")
         vm.run(INSIDE)
         assert_refused(vm, "boot-inside-root", words=why)
