@@ -11,7 +11,7 @@
 
 #define DIGITS  "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define VALUES  DIGITS LETTERS "/._-" /* sh takes each of them for itself */
+#define VALUES  DIGITS LETTERS "/._:-" /* sh takes each of them for itself */
 
 /* The text is not terminated, so no function for strings gets to see it. */
 static char *duplicate(const char *at, size_t size)

@@ -14,6 +14,7 @@
 #include "job/snapshot.h"
 #include "job/split.h"
 #include "job/steps.h"
+#include "volume/room.h"
 
 #define STAGED_HEADERS   3 /* as built, in its commit, and for the end of a conversion */
 #define EXPORTED_HEADERS 2 /* the one that counts from then on, and in the snapshot */
@@ -29,19 +30,28 @@ static int machine(struct plan *plan, enum fault_level level, const char *code, 
 
 /*
  * What comes to /boot before a conversion begins. Images are made beside that, and made again when
- * it cannot begin. Return: 0 or -errno.
+ * it cannot begin; when they are there, filesystems give way. Return: 0 or -errno.
  */
-static int boot_bytes(const struct plan *plan, uint64_t *ret)
+static int boot_bytes(const struct plan *plan, struct inventory *inventory, uint64_t *ret)
 {
 	_cleanup_(initramfs_images_clear) struct initramfs_images images = { 0 };
 	bool is_encrypt = plan->request->kind == REQUEST_ENCRYPT, has_root = false;
-	uint64_t anew = 0, there;
+	uint64_t anew = 0, changes = 0, there;
 	int r;
 
 	*ret = 0;
 	for (size_t i = 0; i < plan->n_jobs; i++) {
+		const struct volume *volume = inventory_find_uuid(inventory, plan->jobs[i].uuid);
+		uint64_t one = 0;
+
 		if (!plan->jobs[i].is_os)
 			continue;
+		if (is_encrypt && volume && room_needs_changes(volume, plan->jobs[i].room)) {
+			r = room_changes_bytes(volume, &one);
+			if (r < 0)
+				return r;
+		}
+		changes = one > changes ? one : changes;
 		has_root |= plan->jobs[i].is_root;
 		*ret += 2 * SNAPSHOT_EDGE_BYTES +
 			(is_encrypt ? STAGED_HEADERS : EXPORTED_HEADERS) * HEADER_SHIFT_BYTES;
@@ -56,7 +66,7 @@ static int boot_bytes(const struct plan *plan, uint64_t *ret)
 		return 0;
 	}
 	r = initramfs_room("", &images, &anew, &there);
-	*ret += anew;
+	*ret += anew > changes ? anew : changes;
 	return r < 0 ? r : 0;
 }
 
@@ -85,7 +95,7 @@ static int check_boot(struct plan *plan, struct inventory *inventory)
 		return faults_add(&plan->report.faults, FAULT_ERROR, "boot-unwritable", NULL,
 				  "preflight", "Remount it writable.", "/boot cannot be used: %s.",
 				  strerror(-r));
-	r = boot_bytes(plan, &needed);
+	r = boot_bytes(plan, inventory, &needed);
 	if (r < 0 || there >= needed)
 		return r < 0 ? r : 0;
 	return faults_add(&plan->report.faults, FAULT_ERROR, "boot-space", NULL, "preflight",
@@ -119,7 +129,7 @@ static int check_initramfs(struct plan *plan)
 	for (size_t i = 0; i < images.n; i++)
 		if (!images.kernels[i].is_rescue)
 			return 0;
-	return machine(plan, FAULT_ERROR, "no-initramfs", "Install a kernel of the distribution's.",
+	return machine(plan, FAULT_ERROR, "no-initramfs", "Mount /boot, or install a kernel.",
 		       "No kernel is on /boot, and none has a loader entry.");
 }
 

@@ -62,6 +62,10 @@ static int check_changes(struct plan *plan, const struct volume *volume, struct 
 			"The kernel has no dm-snapshot or no loop devices, so its filesystem cannot be "
 			"made smaller safely.");
 	r = room_changes_bytes(volume, &needed);
+	/* what is wrong with /boot is said with the machine's own reasons */
+	if (r == 0 && job->is_os &&
+	    (access("/boot", F_OK) < 0 || directory_make(job_state_directory(job), 0700) < 0))
+		return 0;
 	if (r == 0)
 		r = directory_make(job_state_directory(job), 0700);
 	if (r == 0)

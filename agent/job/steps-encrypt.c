@@ -367,6 +367,30 @@ static int header_detached(struct job *job, const char *file)
 	return r == 0 ? file_sync_parent(job->header_file) : r;
 }
 
+/**
+ * step_finish_header() - the header that was being written when the power failed; needs no key
+ *
+ * Nothing where none was, where its device is not there, and where it has come to its end.
+ *
+ * Return: 0 or negative, said.
+ */
+int step_finish_header(struct job *job)
+{
+	_cleanup_(freep) char *file = NULL;
+	int r;
+
+	if (!job->is_committing || job->plan->request->kind != REQUEST_ENCRYPT)
+		return 0;
+	r = job_look(job);
+	if (r == 0)
+		r = commit_path(job, &file);
+	if (r < 0)
+		return r;
+	if (!job->backing || job->plain || job->header || access(file, F_OK) < 0)
+		return 0;
+	return commit_header(job, file);
+}
+
 static int header_done(struct job *job)
 {
 	return job->header && !job->is_committing && !job->header->is_decrypting;

@@ -116,12 +116,24 @@ static bool has_filesystem(const char *device, const char *uuid)
 	return has;
 }
 
+/* A header that is kept on /boot is not there yet: what it will be made of is, from before the
+ * first image that asks for it until all is done. One that was lost later has nothing of the kind.
+ */
+static bool is_header_to_come(const struct initramfs_conf *conf)
+{
+	_cleanup_(freep) char *staged = NULL;
+
+	return access(conf->header, F_OK) < 0 && errno == ENOENT && conf->header_uuid &&
+	       text_format(&staged, UNLOCK_HEADERS "/%s.staged", conf->header_uuid) == 0 &&
+	       access(staged, F_OK) == 0;
+}
+
 /* udev names the candidate; whether it is still so is asked of the device. */
 static bool is_plain_there(const struct initramfs_conf *conf)
 {
 	_cleanup_(freep) char *link = NULL;
 
-	return conf->root_uuid && !conf->header &&
+	return conf->root_uuid && (!conf->header || is_header_to_come(conf)) &&
 	       text_format(&link, "/dev/disk/by-uuid/%s", conf->root_uuid) == 0 &&
 	       has_filesystem(link, conf->root_uuid);
 }

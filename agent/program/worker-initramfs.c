@@ -16,6 +16,7 @@
 #include "boot/initramfs-conf.h"
 #include "job/job.h"
 #include "job/split.h"
+#include "job/steps.h"
 #include "program/worker.h"
 #include "volume/filesystem.h"
 #include "volume/tablesplit.h"
@@ -249,6 +250,24 @@ static int check_root(struct job *job)
 			root ? root : "");
 }
 
+/* What a power cut has left half done needs no key, and without it nothing may boot. Return: 0 or
+ * negative, said. */
+static int end_cuts(struct plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
+		struct job *job = &plan->jobs[i];
+
+		if (!job->is_os || worker_is_over(job) || job->has_boot_failed)
+			continue;
+		r = step_finish_room(job);
+		if (r == 0)
+			r = step_finish_header(job);
+	}
+	return r;
+}
+
 /* Have all keys in hand before anything changes. Return: 0, JOB_E_LATER, or negative: refused,
  * said. */
 static int have_keys(struct plan *plan)
@@ -258,11 +277,15 @@ static int have_keys(struct plan *plan)
 	for (size_t i = 0; r == 0 && i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
-		if (!job->is_os || worker_is_over(job) || job->has_boot_failed ||
-		    job->is_committing)
+		if (!job->is_os || worker_is_over(job) || job->has_boot_failed)
 			continue;
 		r = job_look(job);
-		if (r == 0 && !job->header)
+		/* cut before the first byte, and perhaps mounted since: all is made anew */
+		if (r == 0 && job->is_committing && job->plain)
+			r = step_set_committing(job, false);
+		if (r != 0 || job->is_committing)
+			continue;
+		if (!job->header)
 			r = check_root(job);
 		if (r == 0 && !job->header)
 			r = job_passphrase(job);
@@ -281,7 +304,9 @@ static void carry_out(struct plan *plan)
 		int r;
 
 		faults_clear(&plan->report.faults);
-		r = have_keys(plan);
+		r = end_cuts(plan);
+		if (r == 0)
+			r = have_keys(plan);
 		if (r < 0) {
 			log_warning(
 				"Job %s: the machine boots as it was; the next boot tries again.",

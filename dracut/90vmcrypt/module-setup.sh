@@ -128,6 +128,10 @@ install() {
 	inst_libdir_file 'libgcc_s.so*'
 	inst_multiple -o /etc/vmcrypt/initramfs.conf /etc/vmcrypt/vmcrypt.conf /etc/vmcrypt/environment
 	inst_rules 61-vmcrypt.rules "$moddir/90-vmcrypt-mtu.rules"
+	if dracut_module_included network-wicked; then
+		dfatal "vmcrypt: wicked does not bring up a network by itself; use systemd-networkd or NetworkManager"
+		return 1
+	fi
 	install_user || return 1
 	install_names
 	install_certificates

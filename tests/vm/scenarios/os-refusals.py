@@ -37,7 +37,8 @@ def refuse_machine(rig):
     # room for what the conversion puts there, and none for new images
     vm.run("fallocate -l $(($(findmnt -nbo AVAIL /boot) - 125829120)) /boot/old-kernels")
     assert_refused(vm, "usr-separate", "boot-space", "left-out", volume_type="All", words="several devices")
-    vm.run("umount /data; rm /boot/old-kernels; sed -i '\\, /usr ,d' /etc/fstab; mount -o remount,ro /boot")
+    vm.run("umount /data; rm /boot/old-kernels; sed -i '\\, /usr ,d' /etc/fstab; rm -rf /boot/vmcrypt; "
+           "mount -o remount,ro /boot")
     assert_refused(vm, "boot-unwritable")
     vm.run("mount -o remount,rw /boot")
 
