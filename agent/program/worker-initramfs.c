@@ -250,8 +250,8 @@ static int check_root(struct job *job)
 			root ? root : "");
 }
 
-/* What a power cut has left half done needs no key, and without it nothing may boot. Return: 0 or
- * negative, said. */
+/* What a power cut has left half done needs no key, and without it nothing may boot. Return: 0,
+ * JOB_E_LATER (a disk has not come yet), or negative, said. */
 static int end_cuts(struct plan *plan)
 {
 	int r = 0;
@@ -261,6 +261,8 @@ static int end_cuts(struct plan *plan)
 
 		if (!job->is_os || worker_is_over(job) || job->has_boot_failed)
 			continue;
+		if (job->is_restoring && access(job->device, F_OK) < 0)
+			return JOB_E_LATER;
 		r = step_finish_room(job);
 		if (r == 0)
 			r = step_finish_header(job);
