@@ -8,6 +8,16 @@ ONLY_BY_NAME = True
 # /boot in the root as an installer leaves it, seen from the running system
 INSIDE = ("cp -a /boot /boot.inside; umount /boot; rmdir /boot; mv /boot.inside /boot; sed -i '\\, /boot ,d' /etc/fstab; "
           "systemctl daemon-reload")
+# the only room that there is lies at the end, and what is made there stays
+FOLDER_AT_END = """cd /srv; n=0
+while fallocate -l 16M fill-$n 2> /dev/null; do n=$((n + 1)); done
+cat /dev/zero > rest 2> /dev/null; sync
+last=$(for file in fill-*; do
+	echo $(filefrag -b1048576 -v $file | awk '/^ *0:/ { gsub(/[.:]/, " "); print $4 }') $file
+done | sort -n | tail -n 1)
+rm ${last#* }; sync
+mkdir /boot/late; cp /etc/hostname /boot/late; sync
+rm fill-* rest; sync"""
 # what a job would change
 STATE = ("sha256sum /etc/fstab /etc/default/grub; ls -l /boot/initrd.img-* /boot/grub/grub.cfg; lsblk -rnbo NAME,SIZE;"
          "find /etc/crypttab /etc/vmcrypt/initramfs.conf /etc/vmcrypt/split.conf /boot/vmcrypt -type f 2>/dev/null; true")
@@ -71,8 +81,8 @@ def refuse_end(rig):
     assert_refused(vm, "boot-inside-root", words="/etc/fstab has a line for /boot, which is not mounted")
     vm.run("mv /root/fstab /etc/fstab; fallocate -l $(($(findmnt -nbo AVAIL /) - 419430400)) /srv/big; sync")
     assert_refused(vm, "boot-inside-root", words="Free some space")
-    # what is made now has its place at the end, and stays there
-    vm.run("mkdir /boot/late; cp /etc/hostname /boot/late; sync; rm /srv/big; sync")
+    vm.run("rm /srv/big; sync")
+    vm.run(FOLDER_AT_END, timeout=120)
     assert_refused(vm, "boot-inside-root", words="files of /boot lie at the end of the filesystem")
     vm.run("rm -r /boot/late; sync; debugfs -w -R 'feature -metadata_csum' /dev/ubda1; sync")
     assert_refused(vm, "boot-inside-root", words="it is no ext4 filesystem with checksums")
