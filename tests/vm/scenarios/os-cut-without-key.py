@@ -17,6 +17,7 @@ LIMIT = 600 + 300 * CUTS
 STAGE = "os-pending"
 ONLY_BY_NAME = True
 WORK_S = 6  # about so long both take
+READY = "systemctl is-active vmcryptd"
 PLAIN = "is not encrypted"
 ASKS = "[Rr]ecovery key"
 
@@ -49,12 +50,13 @@ def run(rig):
             rig.cloud.start("vault")
         vm.wait_agent(timeout=200)
         vm.verify("/srv")
+        vm.wait_for(READY, timeout=120)
         assert is_plain == (not vm.run("findmnt -n -o SOURCE /").startswith("/dev/mapper/"))
         if is_plain:
             os_story.assert_pending(vm)
             vm.shutdown()
             rig.cloud.start("vault")
-            vm.boot(wait="agent", timeout=200)
+            vm.boot(timeout=200)
         story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
         story.wait_jobs(vm)
         os_story.assert_root_encrypted(vm)

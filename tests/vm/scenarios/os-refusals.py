@@ -9,7 +9,8 @@ ONLY_BY_NAME = True
 INSIDE = ("cp -a /boot /boot.inside; umount /boot; rmdir /boot; mv /boot.inside /boot; sed -i '\\, /boot ,d' /etc/fstab; "
           "systemctl daemon-reload")
 # the only room that there is lies at the end, and what is made there stays
-FOLDER_AT_END = """cd /srv; n=0
+FOLDER_AT_END = """echo 0 > /sys/fs/ext4/ubda1/reserved_clusters
+cd /srv; n=0
 while fallocate -l 16M fill-$n 2> /dev/null; do n=$((n + 1)); done
 cat /dev/zero > rest 2> /dev/null; sync
 last=$(for file in fill-*; do
