@@ -29,7 +29,7 @@ enum {
 	JOB_E_LATER =
 		1,  /* the key service did not answer, or a stop was asked for: run again later */
 	JOB_E_BOOT, /* the next boot is waited for */
-	JOB_E_STOPPED, /* stopped between two steps of a conversion, as asked */
+	JOB_E_STOPPED, /* stopped between two steps, also those of a conversion, as asked */
 };
 
 int job_look(struct job *job);

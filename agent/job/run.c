@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "job/convert.h"
 #include "job/job.h"
 
 /* In reverse, and no further than it works: the entries in /etc must not go while the header stays.
@@ -78,6 +79,8 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 
 	for (size_t i = 0; i < steps->n; i++) {
 		if (i >= begin) {
+			if (convert_is_stopping())
+				return JOB_E_STOPPED;
 			job_step(job, steps->steps[i].name);
 			r = steps->steps[i].apply(job);
 			if (r > 0 && i < commit && r == JOB_E_STOPPED)

@@ -433,7 +433,11 @@ static int run(const char *id)
 
 int main(int argc, char *argv[])
 {
-	struct sigaction terminate = { .sa_handler = on_terminate };
+	struct sigaction terminate = {
+		.sa_handler = on_terminate,
+		/* what reads an image through a pipe would take half of it for a damaged one */
+		.sa_flags = SA_RESTART,
+	};
 	int r;
 
 	log_set_from_environment();

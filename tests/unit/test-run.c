@@ -2,6 +2,7 @@
 /* job_run(): asked from the bottom up, begun below the first yes, undone only before the commit */
 #include <errno.h>
 
+#include "job/convert.h"
 #include "job/job.h"
 #include "test.h"
 
@@ -12,6 +13,7 @@ static struct {
 	int failure;
 	char applied[16], undone[16];
 	char stuck; /* the step that cannot be undone */
+	bool is_stopping;
 } world;
 
 int __wrap_job_look(struct job *job);
@@ -19,6 +21,7 @@ int __wrap_job_fail(struct job *job, int r, const char *code, const char *remedy
 		    const char *format, ...);
 void __wrap_job_step(struct job *job, const char *name);
 int __wrap_plan_save(struct plan *plan);
+bool __wrap_convert_is_stopping(void);
 
 int __wrap_job_look(struct job *job)
 {
@@ -42,6 +45,11 @@ int __wrap_plan_save(struct plan *plan)
 {
 	(void)plan;
 	return 0;
+}
+
+bool __wrap_convert_is_stopping(void)
+{
+	return world.is_stopping;
 }
 
 static void note(char *text, char letter)
@@ -181,12 +189,33 @@ static void test_stuck_undo_stops(void **state)
 	assert_int_equal(progress.state, JOB_FAILED);
 }
 
+/* The machine shuts down: nothing is begun, and nothing undone. */
+static void test_stop(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { 0 };
+	struct plan plan = { .request = &request };
+	struct job job = { .plan = &plan, .uuid = (char *)"volume", .progress = &progress };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "ynnn";
+	world.fails = 99;
+	world.is_stopping = true;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_STOPPED);
+	assert_string_equal(world.applied, "");
+	assert_string_equal(world.undone, "");
+	assert_false(job.has_failed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_next_boot_keeps),
 		cmocka_unit_test(test_stuck_undo_stops),
+		cmocka_unit_test(test_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
