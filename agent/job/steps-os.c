@@ -108,16 +108,32 @@ int step_os_regenerate(struct job *job, const struct initramfs_conf *conf)
 	return r;
 }
 
-/* Does every initramfs know the root as it is to be now? */
+static bool is_same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : !a && !b;
+}
+
+/**
+ * step_os_is_prepared() - does every initramfs know the root as it is to be now?
+ * @header: file that the root's header is in, or NULL
+ *
+ * Images are held against the file that they are made from, so that one has to say it first.
+ */
 bool step_os_is_prepared(struct job *job, const char *header)
 {
 	_cleanup_(initramfs_faults_clear) struct initramfs_faults faults = { 0 };
+	_cleanup_(initramfs_conf_clear) struct initramfs_conf conf = { 0 };
 	struct initramfs_conf wanted;
 	int r;
 
 	r = plan_conf(job, header, &wanted);
 	if (r == 0)
-		r = initramfs_verify_installed("", &wanted, &faults);
+		r = initramfs_conf_read(INITRAMFS_CONF, &conf);
+	if (r != 0 || !is_same(conf.header, wanted.header) ||
+	    !is_same(conf.header_uuid, wanted.header_uuid) ||
+	    !is_same(conf.mapping, wanted.mapping))
+		return false;
+	r = initramfs_verify_installed("", &wanted, &faults);
 	return r == 0 && faults.n == 0;
 }
 
