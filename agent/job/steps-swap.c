@@ -212,6 +212,15 @@ static int change_files(const struct inventory *inventory, const struct volume *
 	return r > 0 ? -EBADMSG : r;
 }
 
+/* By whatever unit or none: one of fstab's may have the name that fstab gives. */
+static int start_plain(const char *device)
+{
+	const char *const argv[] = { "swapon", device, NULL };
+	int status = 0, r = process_run(argv, UNIT_TIMEOUT_S, &status, NULL);
+
+	return r == 0 && status != 0 ? -EIO : r;
+}
+
 /* Return: 0, or negative: not before the next boot. */
 static int start_mapping(const char *name)
 {
@@ -239,7 +248,7 @@ static void encrypt(struct job *job, const struct volume *volume)
 		r = change_files(job->inventory, volume, name);
 	if (excuse || r < 0) {
 		if (!excuse && volume->is_swap_active)
-			(void)systemctl_swap("start", volume->path);
+			(void)start_plain(volume->path);
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-plain",
 				 volume->uuid, "swap", remedy,
 				 "The swap space %s is not encrypted: it %s.", volume->path,
@@ -290,16 +299,18 @@ static int stop_mapping(const char *name)
 
 	if (r < 0 || access(path, F_OK) < 0)
 		return r;
-	r = systemctl_swap("stop", path);
+	if (systemctl_swap("is-active", path) == 0)
+		r = systemctl_swap("stop", path);
 	return r == 0 ? systemctl_mapping("stop", name) : r;
 }
 
 /* Return: 0, or negative: it keeps its random key. */
-static int decrypt(const struct crypttab_entry *entry, const char *uuid)
+static int decrypt(struct job *job, const struct crypttab_entry *entry, const char *uuid)
 {
 	_cleanup_(fstab_entries_clear) struct fstab_entries before = { 0 };
 	_cleanup_(freep) char *label = NULL, *device = NULL;
 	struct fstab_device named = device_of(NULL, uuid, entry->name);
+	bool is_plain;
 	int r;
 
 	r = record_recall(uuid, &before);
@@ -307,11 +318,14 @@ static int decrypt(const struct crypttab_entry *entry, const char *uuid)
 		r = label_of(&before, &label);
 	if (r != 0)
 		return r > 0 ? -EBADMSG : r;
-	r = stop_mapping(entry->name);
-	if (r == 0) {
-		device = realpath(entry->device, NULL);
-		r = device ? swap_make(device, uuid, label) : -errno;
-	}
+	device = realpath(entry->device, NULL);
+	if (!device)
+		return -errno;
+	/* cut before its line in crypttab went, and in use by the name that fstab has again */
+	is_plain = systemctl_swap("is-active", device) == 0;
+	r = is_plain ? 0 : stop_mapping(entry->name);
+	if (r == 0 && !is_plain)
+		r = swap_make(device, uuid, label);
 	if (r == 0)
 		r = fstab_restore(FSTAB_PATH, &named, &before);
 	if (r != 0) {
@@ -322,7 +336,10 @@ static int decrypt(const struct crypttab_entry *entry, const char *uuid)
 	if (r == 0)
 		(void)record_forget(uuid);
 	(void)systemctl("daemon-reload", NULL);
-	(void)systemctl_swap("start", device);
+	if (!is_plain && start_plain(device) < 0)
+		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-later", uuid,
+				 "release", "Nothing needs to be done.",
+				 "The swap space %s is out of use until the next boot.", device);
 	return r > 0 ? -EBADMSG : r;
 }
 
@@ -342,7 +359,7 @@ int step_swap_decrypt(struct job *job)
 		_cleanup_(freep) char *uuid = NULL;
 
 		if (!entries.entries[i].is_swap || uuid_of(entries.entries[i].name, &uuid) < 0 ||
-		    decrypt(&entries.entries[i], uuid) == 0)
+		    decrypt(job, &entries.entries[i], uuid) == 0)
 			continue;
 		/* the boot that is waited for brings another try */
 		if (!job->mapped)

@@ -343,11 +343,13 @@ static int leave_for_boot(struct plan *plan, size_t later)
 	return r;
 }
 
-/* What a job that is taken back has done before. */
+/* What a job that is taken back has done before, or has begun at a boot that came between. */
 static void tell_kept(struct plan *plan)
 {
 	for (size_t i = 0; i < plan->n_jobs; i++)
-		if (plan->jobs[i].is_closed && !plan->jobs[i].has_failed)
+		if ((plan->jobs[i].is_closed && !plan->jobs[i].has_failed) ||
+		    (!worker_is_over(&plan->jobs[i]) && job_look(&plan->jobs[i]) == 0 &&
+		     plan->jobs[i].header))
 			(void)faults_add(&plan->report.faults, FAULT_WARNING, "stays-encrypted",
 					 plan->jobs[i].uuid, "cancel",
 					 "Run \"vmcryptctl disable\" once more to decrypt it.",

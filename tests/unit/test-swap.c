@@ -24,6 +24,7 @@ static struct {
 	const char *failing;          /* a command that does not work, or "crypttab" */
 	char commands[256];           /* what systemctl was asked for */
 	bool is_made;                 /* a new header was written */
+	const char *active;           /* which swap space is in use */
 	struct fstab_entries record;
 } world;
 
@@ -68,12 +69,17 @@ int __wrap_process_run(const char *const argv[], unsigned timeout_s, int *ret_st
 	(void)timeout_s;
 	if (strcmp(argv[0], "systemd-escape") == 0)
 		return (*ret_output = strdup(argv[4])) ? 0 : -ENOMEM;
-	if (!argv[2])
+	if (strcmp(argv[0], "swapon") != 0 && !argv[2])
 		return 0;
-	(void)snprintf(command, sizeof(command), "%s %s", argv[1],
-		       strstr(argv[2], "systemd-cryptsetup@") ? "mapping"
-		       : strcmp(argv[2], MAPPED) == 0         ? "random"
-							      : "plain");
+	(void)snprintf(command, sizeof(command), "%s %s", argv[2] ? argv[1] : "start",
+		       !argv[2]                                 ? "plain"
+		       : strstr(argv[2], "systemd-cryptsetup@") ? "mapping"
+		       : strcmp(argv[2], MAPPED) == 0           ? "random"
+								: "plain");
+	if (strcmp(argv[1], "is-active") == 0) {
+		*ret_status = !world.active || !strstr(command, world.active);
+		return 0;
+	}
 	if (*world.commands)
 		(void)strcat(world.commands, ", ");
 	(void)strcat(world.commands, command);
@@ -283,14 +289,20 @@ static void test_decrypt(void **state)
 	static const struct {
 		const char *promise, *failing, *fstab, *crypttab, *commands;
 		bool is_made;
+		const char *active;
 	} rows[] = {
-		{ "plain again", NULL, PLAIN, NULL, "stop random, stop mapping, start plain", true },
+		{ "cut before crypttab's line went, and used plain", NULL, PLAIN, NULL, "", false, "plain" },
+		{ "cut there, with a mapping that nobody uses", NULL, PLAIN, NULL,
+		  "stop mapping, start plain", true, NULL },
+		{ "plain again", NULL, PLAIN, NULL, "stop random, stop mapping, start plain", true, "random" },
+		{ "not used before the next boot", "start plain", PLAIN, NULL,
+		  "stop random, stop mapping, start plain", true, "random" },
 		{ "in use: it keeps its key", "stop random", RANDOM, TABLE,
-		  "stop random, start mapping, start random", false },
+		  "stop random, start mapping, start random", false, "random" },
 		{ "a mapping that does not stop is used again", "stop mapping", RANDOM, TABLE,
-		  "stop random, stop mapping, start mapping, start random", false },
+		  "stop random, stop mapping, start mapping, start random", false, "random" },
 		{ "so is one without mkswap", "mkswap", RANDOM, TABLE,
-		  "stop random, stop mapping, start mapping, start random", false },
+		  "stop random, stop mapping, start mapping, start random", false, "random" },
 	};
 	/* clang-format on */
 
@@ -302,10 +314,14 @@ static void test_decrypt(void **state)
 		assert_row(promise, step_swap_encrypt(&machine.job) == 0);
 		memset(world.commands, 0, sizeof(world.commands));
 		world.failing = rows[i].failing;
+		world.active = rows[i].active;
+		if (!world.active || strcmp(world.active, "plain") == 0)
+			write_file(world.fstab, PLAIN, 0644);
 		assert_row(promise, step_swap_decrypt(&machine.job) == 0);
 		assert_world(promise, rows[i].fstab, rows[i].crypttab, rows[i].commands);
 		assert_row(promise, world.is_made == rows[i].is_made);
-		assert_row(promise, (machine.plan.report.faults.n > 0) == !rows[i].is_made);
+		assert_row(promise,
+			   (machine.plan.report.faults.n > 0) == (rows[i].failing != NULL));
 		machine_end(&machine);
 	}
 }
