@@ -125,18 +125,25 @@ static int mount_below(const struct inventory *inventory)
 	return r;
 }
 
+/* systemd makes units of fstab, and mounts what one says that it had before */
+static void reload(void)
+{
+	static const char *const argv[] = { "systemctl", "daemon-reload", NULL };
+	_cleanup_(freep) char *output = NULL;
+	int status;
+
+	(void)process_run(argv, 60, &status, &output);
+}
+
 static int mount_boot(struct job *job, const char *device)
 {
-	static const char *const reload[] = { "systemctl", "daemon-reload", NULL };
-	_cleanup_(freep) char *output = NULL;
-	int status, r = 0;
+	int r = 0;
 
 	if (!is_mounted(job))
 		r = filesystem_mount_one(device, "/boot", BOOT_TYPE, NULL);
 	if (r == 0)
 		r = mount_below(job->inventory);
-	/* it makes units of fstab */
-	(void)process_run(reload, 60, &status, &output);
+	reload();
 	return r == 0 ? job_look(job) : r;
 }
 
@@ -149,6 +156,21 @@ static int keep_made(const struct split *split)
 	if (r == 0)
 		r = split_to_json(split, &object);
 	return r == 0 ? json_write_file(SPLIT_MADE, object, 0600) : r;
+}
+
+/* The root is smaller now, whichever of the plan's volumes has come first. */
+static void take_size(struct job *job)
+{
+	for (size_t i = 0; i < job->plan->n_jobs; i++) {
+		struct job *root = &job->plan->jobs[i];
+		const struct volume *volume =
+			root->is_root ? inventory_find_uuid(job->inventory, root->uuid) : NULL;
+
+		if (!volume)
+			continue;
+		root->device_bytes = volume->size_bytes;
+		root->progress->size_bytes = volume->size_bytes;
+	}
 }
 
 /**
@@ -197,10 +219,7 @@ int step_bootfs(struct job *job)
 	if (r != 0)
 		return job_fail(job, r, "cannot-mount", "Look at the kernel's log.",
 				"the new /boot cannot be mounted");
-	if (job->is_root && job->backing) {
-		job->device_bytes = job->backing->size_bytes;
-		job->progress->size_bytes = job->device_bytes;
-	}
+	take_size(job);
 	r = plan_save(job->plan);
 	return r < 0 ? job_fail(job, r, "journal-failed", "Make room on /boot.",
 				"the journal cannot be written: %m")
@@ -255,6 +274,7 @@ int step_bootfs_undo(struct job *job)
 		r = -errno;
 	if (r == 0)
 		r = mount_below(job->inventory);
+	reload();
 	if (r == 0)
 		r = job_look(job);
 	return r == 0 ? return_loader(job) : r;

@@ -139,10 +139,10 @@ bool step_os_is_prepared(struct job *job, const char *header)
 
 /** step_os_point_loader() - it starts an initramfs, which finds the root by its UUID. Return: 0 or
  * negative, said. */
-int step_os_point_loader(struct job *job)
+int step_os_point_loader(struct job *job, const char *root_uuid)
 {
 	_cleanup_(freep) char *detail = NULL;
-	int r = cmdline_set_root("", job->uuid, &detail);
+	int r = cmdline_set_root("", root_uuid, &detail);
 
 	if (r == CMDLINE_E_NO_LOADER && !detail)
 		detail = strdup("there is no menu of GRUB and there are no loader entries "
@@ -155,10 +155,10 @@ int step_os_point_loader(struct job *job)
 }
 
 /** step_os_restore_loader() - its files as they were. Return: 0 or negative, said. */
-int step_os_restore_loader(struct job *job)
+int step_os_restore_loader(struct job *job, const char *root_uuid)
 {
 	_cleanup_(freep) char *detail = NULL;
-	int r = cmdline_reset_root("", job->uuid, &detail);
+	int r = cmdline_reset_root("", root_uuid, &detail);
 
 	return r == 0 ? 0
 		      : job_fail(job, r, "boot-loader", "Look at the journal.",
@@ -188,7 +188,7 @@ int step_os_prepare(struct job *job, const char *header)
 		return job_fail(job, r, "boot-files", "Mount /boot and make /etc writable.",
 				INITRAMFS_CONF " cannot be written: %s",
 				strerror(r < 0 ? -r : EINVAL));
-	r = step_os_point_loader(job);
+	r = step_os_point_loader(job, job->uuid);
 	return r == 0 ? step_os_regenerate(job, &conf) : r;
 }
 
@@ -200,7 +200,7 @@ int step_os_forget(struct job *job)
 
 	if (access(INITRAMFS_CONF, F_OK) < 0 && access(CONF_BEFORE, F_OK) < 0)
 		return 0;
-	r = step_os_restore_loader(job);
+	r = step_os_restore_loader(job, job->uuid);
 	if (r != 0)
 		return r;
 	/* under the one name or the other it is there until the images are made: cut, it is done

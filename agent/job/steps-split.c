@@ -186,7 +186,7 @@ static int prepare(struct job *job)
 		return job_fail(job, r, "boot-files", "Make /etc writable.",
 				SPLIT_CONF " cannot be written: %m");
 	/* some menus boot without an initramfs first */
-	r = step_os_point_loader(job);
+	r = step_os_point_loader(job, conf->root_uuid);
 	if (r == 0)
 		r = step_os_regenerate(job, NULL);
 	if (r == 0 && conf->filesystem_bytes > 0)
@@ -220,6 +220,15 @@ static int prepare_end(struct job *job)
 	return prepare(job);
 }
 
+/* It is the root that gives way, and for its own sake. */
+static bool is_root_open(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (plan->jobs[i].is_root)
+			return !plan->jobs[i].has_failed && !plan->jobs[i].is_closed;
+	return false;
+}
+
 /**
  * step_split() - a partition for /boot
  *
@@ -241,6 +250,10 @@ int step_split(struct job *job)
 				"the disk of the root is not there");
 	if (split_partition(job))
 		return 0;
+	if (!is_root_open(job->plan))
+		return job_fail(job, -ECANCELED, "boot-inside-root",
+				"See why the root has failed, and try again.",
+				"/boot stays in the root, which is not encrypted");
 	r = save_table(job, disk->path);
 	if (r < 0)
 		return r;
@@ -268,7 +281,8 @@ int step_split_undo(struct job *job)
 	(void)unlink(LOWERED);
 	if (access(SPLIT_CONF, F_OK) < 0 && access(SPLIT_CONF_BEFORE, F_OK) < 0)
 		return 0;
-	r = step_os_restore_loader(job);
+	r = step_os_restore_loader(job,
+				   job->plan->split ? job->plan->split->conf.root_uuid : job->uuid);
 	if (r != 0)
 		return r;
 	/* under the one name or the other it is there until the images are made: cut, it is done

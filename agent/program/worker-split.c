@@ -22,6 +22,7 @@
 #include "volume/tail.h"
 
 #define DEVICE_WAIT_S 30
+#define LATE_TURNS    9 /* of that, further ones: what clouds give a root (rootdelay=300) */
 #define POLL_MS       100
 #define SEALED_WAIT_S 30
 
@@ -127,6 +128,12 @@ static int split(const struct split_conf *conf, char **ret_what)
 	r = wait_for(conf->device);
 	if (r == -ENODEV && table_mend_missing(conf->device) == 1)
 		r = job_settle();
+	/* it may have been cut off while it gave way, and then nothing else can boot it */
+	for (unsigned turn = 0; r == -ENODEV && conf->filesystem_bytes > 0 && turn < LATE_TURNS;
+	     turn++) {
+		log_warning("Volume %s: has not come yet and is waited for.", conf->root_uuid);
+		r = wait_for(conf->device);
+	}
 	if (r < 0)
 		return r;
 	r = tail_finish(conf->device);
