@@ -212,15 +212,6 @@ static int change_files(const struct inventory *inventory, const struct volume *
 	return r > 0 ? -EBADMSG : r;
 }
 
-/* By whatever unit or none: one of fstab's may have the name that fstab gives. */
-static int start_plain(const char *device)
-{
-	const char *const argv[] = { "swapon", device, NULL };
-	int status = 0, r = process_run(argv, UNIT_TIMEOUT_S, &status, NULL);
-
-	return r == 0 && status != 0 ? -EIO : r;
-}
-
 /* Return: 0, or negative: not before the next boot. */
 static int start_mapping(const char *name)
 {
@@ -248,7 +239,7 @@ static void encrypt(struct job *job, const struct volume *volume)
 		r = change_files(job->inventory, volume, name);
 	if (excuse || r < 0) {
 		if (!excuse && volume->is_swap_active)
-			(void)start_plain(volume->path);
+			(void)systemctl_swap("start", volume->path);
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-plain",
 				 volume->uuid, "swap", remedy,
 				 "The swap space %s is not encrypted: it %s.", volume->path,
@@ -336,7 +327,7 @@ static int decrypt(struct job *job, const struct crypttab_entry *entry, const ch
 	if (r == 0)
 		(void)record_forget(uuid);
 	(void)systemctl("daemon-reload", NULL);
-	if (!is_plain && start_plain(device) < 0)
+	if (!is_plain && systemctl_swap("start", device) < 0)
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-later", uuid,
 				 "release", "Nothing needs to be done.",
 				 "The swap space %s is out of use until the next boot.", device);

@@ -69,13 +69,12 @@ int __wrap_process_run(const char *const argv[], unsigned timeout_s, int *ret_st
 	(void)timeout_s;
 	if (strcmp(argv[0], "systemd-escape") == 0)
 		return (*ret_output = strdup(argv[4])) ? 0 : -ENOMEM;
-	if (strcmp(argv[0], "swapon") != 0 && !argv[2])
+	if (!argv[2])
 		return 0;
-	(void)snprintf(command, sizeof(command), "%s %s", argv[2] ? argv[1] : "start",
-		       !argv[2]                                 ? "plain"
-		       : strstr(argv[2], "systemd-cryptsetup@") ? "mapping"
-		       : strcmp(argv[2], MAPPED) == 0           ? "random"
-								: "plain");
+	(void)snprintf(command, sizeof(command), "%s %s", argv[1],
+		       strstr(argv[2], "systemd-cryptsetup@") ? "mapping"
+		       : strcmp(argv[2], MAPPED) == 0         ? "random"
+							      : "plain");
 	if (strcmp(argv[1], "is-active") == 0) {
 		*ret_status = !world.active || !strstr(command, world.active);
 		return 0;
