@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "job/convert.h"
 #include "job/job.h"
+#include "job/split.h"
 
 /* In reverse, and no further than it works: the entries in /etc must not go while the header stays.
  */
@@ -42,6 +43,16 @@ static int give_back(struct job *job, const struct steps *steps)
 	job->progress->state = job->has_failed && job->plan->is_cancelled ? JOB_DONE : JOB_FAILED;
 	(void)plan_save(job->plan);
 	return -ECANCELED;
+}
+
+/*
+ * A key that cannot be had now is no reason to give up where nobody waits for an answer: early at
+ * boot, and after a boot that has made a partition for /boot.
+ */
+static bool outlasts_silence(const struct plan *plan)
+{
+	return plan->request->is_next_boot || plan->is_initramfs ||
+	       (plan->split && plan->split->conf.filesystem_bytes > 0);
 }
 
 /**
@@ -90,9 +101,7 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			/* a boot comes before all that is left */
 			if (r == JOB_E_BOOT)
 				return r;
-			/* a key that cannot be had early at boot is no reason to give up */
-			if (r == JOB_E_LATER && i < commit &&
-			    (job->plan->request->is_next_boot || job->plan->is_initramfs))
+			if (r == JOB_E_LATER && i < commit && outlasts_silence(job->plan))
 				return r;
 			if (r < 0 && i < commit && job->plan->is_initramfs) {
 				/* only this step; the rest is the running system's */

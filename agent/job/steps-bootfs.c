@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* /boot moves to the partition that it has got, and the boot loader follows */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include "boot/cmdline.h"
 #include "boot/fstab.h"
 #include "boot/grub.h"
+#include "boot/packages.h"
+#include "job/convert.h"
 #include "job/split.h"
 #include "job/steps.h"
 #include "volume/filesystem.h"
@@ -26,6 +29,7 @@
 #define FOLLOWED       BOOT_DIRECTORY "/loader" /* the filesystem that the loader has followed to */
 #define NOTE_MAX_BYTES 4096
 #define COPY_TIMEOUT_S 1800
+#define QUIET_TRIES    1800 /* a second each: packages are installed */
 #define BOOT_TYPE      "ext4"
 
 static int fstab_line(const struct split *split, char **ret)
@@ -173,59 +177,6 @@ static void take_size(struct job *job)
 	}
 }
 
-/**
- * step_bootfs() - the new filesystem takes the place of the folder
- *
- * The folder stays as it is below the mount point: a boot loader that has not followed yet goes on
- * booting from there, and images from there know of no conversion.
- *
- * Return: 0 or negative, said.
- */
-int step_bootfs(struct job *job)
-{
-	const struct volume *partition;
-	_cleanup_(freep) char *line = NULL, *device = NULL;
-	int r;
-
-	if (!job->plan->split)
-		return 0;
-	partition = split_partition(job);
-	if (!partition)
-		return job_fail(job, -ENODEV, "volume-missing", "Look at the kernel's log.",
-				"the new partition for /boot is not there");
-	r = keep_made(job->plan->split);
-	/* no image of the new /boot is made with it; those of the folder have it until the loader
-	 * has followed, or all is undone */
-	if (r == 0 && rename(SPLIT_CONF, SPLIT_CONF_BEFORE) < 0 && errno != ENOENT)
-		r = -errno;
-	if (r == 0)
-		r = text_copy(partition->path, &device);
-	if (r == 0)
-		r = fstab_line(job->plan->split, &line);
-	if (r == 0)
-		r = is_in_fstab(job->plan->split);
-	if (r == 0)
-		r = copy_boot(job, device);
-	if (r >= 0) {
-		r = fstab_add(FSTAB_PATH, "/boot", line);
-		if (r != 0)
-			r = job_fail(job, r, "boot-files", "Repair fstab and make /etc writable.",
-				     "/etc/fstab cannot take a line for /boot: %s",
-				     r < 0 ? strerror(-r) : "there is one for something else");
-	}
-	if (r < 0)
-		return r;
-	r = mount_boot(job, device);
-	if (r != 0)
-		return job_fail(job, r, "cannot-mount", "Look at the kernel's log.",
-				"the new /boot cannot be mounted");
-	take_size(job);
-	r = plan_save(job->plan);
-	return r < 0 ? job_fail(job, r, "journal-failed", "Make room on /boot.",
-				"the journal cannot be written: %m")
-		     : 0;
-}
-
 static struct grub_place place_inside(const struct split *split)
 {
 	return (struct grub_place){ split->conf.root_uuid, split->folder };
@@ -253,6 +204,90 @@ static int return_loader(struct job *job)
 				"the boot loader cannot be made to return to the old /boot: %s",
 				detail ? detail : strerror(r < 0 ? -r : EIO));
 	return file_remove_durably(FOLLOWING);
+}
+
+/* A kernel that is installed meanwhile would be left in the folder. Return: 0, JOB_E_STOPPED, or
+ * negative, said. */
+static int lock_packages(struct job *job, struct packages_lock *ret)
+{
+	int r = -EAGAIN;
+
+	for (unsigned i = 0; r == -EAGAIN && i < QUIET_TRIES; i++) {
+		if (i > 0)
+			(void)poll(NULL, 0, 1000);
+		if (i == 1)
+			log_notice("Volume %s: packages are being installed; that is waited for.",
+				   job->uuid);
+		if (convert_is_stopping())
+			return JOB_E_STOPPED;
+		r = packages_lock("", ret);
+		if (r == -EAGAIN)
+			packages_unlock(ret);
+	}
+	return r < 0 ? job_fail(job, r, "packages-busy",
+				"Let what installs packages end, then try again.",
+				"/boot cannot move while packages are installed: %m")
+		     : 0;
+}
+
+/**
+ * step_bootfs() - the new filesystem takes the place of the folder
+ *
+ * The folder stays as it is below the mount point: a boot loader that has not followed yet goes on
+ * booting from there, and images from there know of no conversion.
+ *
+ * Return: 0, JOB_E_STOPPED, or negative, said.
+ */
+int step_bootfs(struct job *job)
+{
+	_cleanup_(packages_unlock) struct packages_lock lock = { .n = 0 };
+	const struct volume *partition;
+	_cleanup_(freep) char *line = NULL, *device = NULL;
+	int r;
+
+	if (!job->plan->split)
+		return 0;
+	partition = split_partition(job);
+	if (!partition)
+		return job_fail(job, -ENODEV, "volume-missing", "Look at the kernel's log.",
+				"the new partition for /boot is not there");
+	r = lock_packages(job, &lock);
+	if (r != 0)
+		return r;
+	r = keep_made(job->plan->split);
+	/* no image is made with it any more; those that are copied have it until all are made
+	 * anew, by the step "boot" or by an undo */
+	if (r == 0 && rename(SPLIT_CONF, SPLIT_CONF_BEFORE) < 0 && errno != ENOENT)
+		r = -errno;
+	if (r == 0)
+		r = text_copy(partition->path, &device);
+	if (r == 0)
+		r = fstab_line(job->plan->split, &line);
+	if (r == 0)
+		r = is_in_fstab(job->plan->split);
+	/* it is made anew: no loader may lead there any more */
+	if (r == 0)
+		r = return_loader(job);
+	if (r == 0)
+		r = copy_boot(job, device);
+	if (r >= 0) {
+		r = fstab_add(FSTAB_PATH, "/boot", line);
+		if (r != 0)
+			r = job_fail(job, r, "boot-files", "Repair fstab and make /etc writable.",
+				     "/etc/fstab cannot take a line for /boot: %s",
+				     r < 0 ? strerror(-r) : "there is one for something else");
+	}
+	if (r < 0)
+		return r;
+	r = mount_boot(job, device);
+	if (r != 0)
+		return job_fail(job, r, "cannot-mount", "Look at the kernel's log.",
+				"the new /boot cannot be mounted");
+	take_size(job);
+	r = plan_save(job->plan);
+	return r < 0 ? job_fail(job, r, "journal-failed", "Make room on /boot.",
+				"the journal cannot be written: %m")
+		     : 0;
 }
 
 /** step_bootfs_undo() - the folder again, while the loader has not followed. Return: 0 or negative.
@@ -325,8 +360,6 @@ int step_loader(struct job *job)
 		r = file_write_atomic(FOLLOWED, split->boot_uuid, strlen(split->boot_uuid), 0600);
 	if (r == 0)
 		r = bootfs_settle(FOLLOWED);
-	if (r == 0)
-		r = file_remove_durably(SPLIT_CONF_BEFORE);
 	if (r == 0)
 		r = file_remove_durably(SPLIT_MADE);
 	if (r == 0)

@@ -12,6 +12,7 @@
 #include "boot/cmdline.h"
 #include "boot/initramfs-conf.h"
 #include "boot/initramfs.h"
+#include "job/split.h"
 #include "job/steps.h"
 
 #define CONF_BEFORE INITRAMFS_CONF ".before" /* while images without us are made */
@@ -223,14 +224,25 @@ int step_os_boot_done(struct job *job)
 	if (job->plan->is_initramfs) /* it is what this is */
 		return 1;
 	r = step_boot_done(job);
-	return r <= 0 || !job->is_root ? r : step_os_is_prepared(job, job->header_file);
+	if (r <= 0 || !job->is_root)
+		return r;
+	return access(SPLIT_CONF_BEFORE, F_OK) < 0 && step_os_is_prepared(job, job->header_file);
 }
 
 int step_os_boot(struct job *job)
 {
 	int r = step_boot(job);
 
-	return r != 0 || !job->is_root ? r : step_os_prepare(job, job->header_file);
+	if (r != 0 || !job->is_root)
+		return r;
+	r = step_os_prepare(job, job->header_file);
+	if (r != 0)
+		return r;
+	/* no image makes a partition for /boot any more */
+	r = file_remove_durably(SPLIT_CONF_BEFORE);
+	return r < 0 ? job_fail(job, r, "boot-files", "Make /etc writable.",
+				SPLIT_CONF_BEFORE " cannot be removed: %m")
+		     : 0;
 }
 
 int step_os_boot_undo(struct job *job)

@@ -138,6 +138,12 @@ static bool waits_for_boot(const struct job *job)
 	       (job->is_os ? !job->plan->is_initramfs : request->is_next_boot);
 }
 
+/* It is prepared, too: a boot is all that it waits for. */
+static bool needs_boot(const struct job *job)
+{
+	return waits_for_boot(job) && !job->waits_key;
+}
+
 /* One that has failed, and could not be undone, waits for a person. */
 static bool is_for_boot(const struct job *job)
 {
@@ -179,6 +185,7 @@ size_t worker_begin(struct plan *plan, bool is_boot)
 				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
 		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
 		job->waits_restart |= r == JOB_E_BOOT;
+		job->waits_key = r == JOB_E_LATER && waits_for_boot(job);
 	}
 	return later;
 }
@@ -225,8 +232,10 @@ static size_t convert(struct plan *plan)
 		later += r > 0;
 	}
 	plan->report.is_prepared = true;
-	for (size_t i = 0; i < plan->n_jobs; i++)
-		plan->report.needs_restart |= waits_for_boot(&plan->jobs[i]);
+	for (size_t i = 0; i < plan->n_jobs; i++) {
+		plan->report.is_prepared &= !plan->jobs[i].waits_key;
+		plan->report.needs_restart |= needs_boot(&plan->jobs[i]);
+	}
 	(void)convert_wait(plan, conversions, n);
 	for (size_t i = 0; i < n; i++)
 		later += step_converted(conversions[i].job, conversions[i].condition) > 0;
@@ -251,7 +260,7 @@ static int conclude(struct plan *plan, size_t later)
 	for (size_t i = 0; i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
-		plan->report.needs_restart |= waits_for_boot(job) || job->waits_restart;
+		plan->report.needs_restart |= needs_boot(job) || job->waits_restart;
 		open += !worker_is_over(job);
 		failed += job->progress->state == JOB_FAILED;
 		if (!worker_is_over(job) && job->progress->state == JOB_RUNNING)

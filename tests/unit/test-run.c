@@ -4,6 +4,7 @@
 
 #include "job/convert.h"
 #include "job/job.h"
+#include "job/split.h"
 #include "test.h"
 
 /* The world is what the row says: which steps answer yes, which one fails. */
@@ -168,6 +169,30 @@ static void test_next_boot_keeps(void **state)
 	assert_false(job.has_failed);
 }
 
+/* Nor after the boot that has made a partition for /boot; at once, somebody waits for an answer. */
+static void test_split_keeps(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { 0 };
+	struct split split = { .conf = { .filesystem_bytes = 1 << 30 } };
+	struct plan plan = { .request = &request, .split = &split };
+	struct job job = { .plan = &plan, .uuid = (char *)"volume", .progress = &progress };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "ynnn";
+	world.fails = 1;
+	world.failure = JOB_E_LATER;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_string_equal(world.undone, "");
+	assert_false(job.has_failed);
+	split.conf.filesystem_bytes = 0;
+	assert_int_equal(job_run(&job, &steps, NULL), -EAGAIN);
+	assert_string_equal(world.undone, "b");
+	assert_true(job.has_failed);
+}
+
 /* The entries in /etc must not go while the header stays; and the job goes on some time. */
 static void test_stuck_undo_stops(void **state)
 {
@@ -212,9 +237,8 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_next_boot_keeps),
-		cmocka_unit_test(test_stuck_undo_stops),
+		cmocka_unit_test(test_table),       cmocka_unit_test(test_next_boot_keeps),
+		cmocka_unit_test(test_split_keeps), cmocka_unit_test(test_stuck_undo_stops),
 		cmocka_unit_test(test_stop),
 	};
 

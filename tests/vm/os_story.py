@@ -66,6 +66,20 @@ def faults(vm):
     return [fault for report in story.show(vm)["reports"] for fault in report["faults"]]
 
 
+def wait_for_key(vm, timeout=400):
+    """Wait until the job cannot go on without the vault, which is no reason to take it back, nor to reboot."""
+    end = time.monotonic() + timeout
+    while True:
+        report = story.newest(story.show(vm))[0]
+        if report["state"] == "waiting":
+            break
+        assert report["state"] == "running" and time.monotonic() < end, report
+        time.sleep(vm.LOOK_S)
+    assert "key-unreachable" in [fault["code"] for fault in report["faults"]], report
+    assert not report.get("restart") and not report.get("prepared"), report
+    assert vm.run("find /boot/vmcrypt/next-boot -type f 2>/dev/null || true").strip() == ""
+
+
 def encrypt(vm, uuid=ROOT, flags=("--key-encryption-key", story.KEK), prepared_s=PREPARED_S):
     """The main job for the root, whole, with a busy root. Return: the writer, stopped."""
     writer = vm.writer("/var/lib/writer")

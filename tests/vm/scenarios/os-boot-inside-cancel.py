@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""/boot in the root: what only waits to make a partition for it is taken back; asked again with --reboot, it goes all the way."""
+"""/boot in the root: what only waits to make a partition for it is taken back; asked again with --reboot, it goes all the way.
+
+The vault is away after the first of its two reboots: the second comes when it is back.
+"""
 
 import os_story
 import story
@@ -34,9 +37,13 @@ def run(rig):
     vm.verify("/srv")
 
     vm.spawn("vmcryptctl enable --volume-type OS --reboot --disk-encryption-keyvault " + story.VAULT)
-    for _ in range(2):
-        vm.wait_off(os_story.PREPARED_S)
-        vm.boot()
+    vm.wait_off(os_story.PREPARED_S)
+    rig.cloud.stop("vault")
+    vm.boot()
+    os_story.wait_for_key(vm)
+    rig.cloud.start("vault")
+    vm.wait_off(os_story.PREPARED_S)
+    vm.boot()
     assert vm.run("findmnt -n -o SOURCE /").strip() == f"/dev/mapper/{os_story.root_mapping()}"
     story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
     story.wait_jobs(vm)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""/boot in the root, on an MBR, with dracut: one reboot makes a partition for it, the second encrypts."""
+"""/boot in the root, on an MBR, with dracut: one reboot makes a partition for it, the second encrypts.
+
+Between them the vault is away, and what waits for it is taken back: /boot keeps its partition, all else is as it was.
+"""
 
 import os_story
 import story
 
 LIMIT = 2 * os_story.LIMIT
 ONLY_BY_NAME = True
+SPLIT_IN_IMAGES = "lsinitrd /boot/initr* | grep -q etc/vmcrypt/split.conf && echo yes || echo no"
 
 
 def run(rig):
@@ -19,14 +23,27 @@ def run(rig):
     os_story.enable(vm, "--key-encryption-key", story.KEK, timeout=prepared_s)
     os_story.assert_pending(vm)
     assert vm.run("findmnt -n -o SOURCE /boot || true").strip() == ""
+    assert vm.run(SPLIT_IN_IMAGES, timeout=120).strip() == "yes"
 
+    rig.cloud.stop("vault")
     vm.reboot(timeout=400)
     vm.verify("/srv")
-    vm.wait_for("test -e /boot/vmcrypt/next-boot/*", timeout=prepared_s)
-    os_story.assert_pending(vm)
+    os_story.wait_for_key(vm)
     assert vm.run("findmnt -n -o SOURCE /boot").strip() == "/dev/ubda2"
     assert int(vm.run("blockdev --getsize64 /dev/ubda1")) <= size - (512 << 20)
     assert "dracut-059" in vm.run("journalctl -b -o cat")
+    vm.wait_for("vmcryptctl disable --volume-type OS", timeout=600)
+    story.wait_jobs(vm, timeout=prepared_s)
+    assert story.show(vm)["os"] == "NotEncrypted"
+    assert vm.run("findmnt -n -o SOURCE /boot").strip() == "/dev/ubda2"
+    assert vm.run(SPLIT_IN_IMAGES, timeout=120).strip() == "no"
+    left = vm.run("find /etc/vmcrypt /etc/default/grub.d /boot/vmcrypt/next-boot -name '*split*' -o -name '*vmcrypt.cfg' "
+                  "-o -path '*next-boot/*' 2>/dev/null || true").split()
+    assert left == [], left
+    rig.cloud.start("vault")
+
+    os_story.enable(vm, "--key-encryption-key", story.KEK, timeout=prepared_s)
+    os_story.assert_pending(vm)
 
     vm.reboot(timeout=400)
     story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
