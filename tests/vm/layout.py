@@ -59,7 +59,8 @@ class Layout:
     label: of the partition table, as sfdisk names it
     at: where it begins on the disk; 0 = it is the disk
     partition: bytes of the partition that it lies in
-    gap: bytes behind that
+    before: bytes of an empty partition that comes first, or 0
+    gap: bytes behind the root's partition
     finish: script of a bare guest that has the disk as /dev/ubdb
     arguments: what the kernel is told of its root
     fstab: lines for it
@@ -70,6 +71,7 @@ class Layout:
     label: str = "gpt"
     at: int = FIRST
     partition: int = BYTES["ext4"]
+    before: int = 0
     gap: int = 0
     finish: str = ""
     arguments: str = f"root=UUID={UUID}"
@@ -94,6 +96,7 @@ LAYOUTS = {
     # as images are that grow at their first boot: what is in it lies at its beginning
     "gpt-ext4-inside": Layout(partition=2000 * MIB, boots=True),
     "gpt-ext4-inside-gap": Layout(gap=600 * MIB, boots=True),
+    "gpt-ext4-inside-second": Layout(at=FIRST + 64 * MIB, before=64 * MIB, partition=2000 * MIB, boots=True),
     "mbr-ext4-inside": Layout(label="dos", partition=2000 * MIB, boots=True),
     # growing has added a group; it is empty and can give way
     "gpt-xfs": _xfs(96 * MIB),
@@ -133,10 +136,13 @@ def _cached(title, rig, build, *arguments):
 
 def _make_disk(path, rig, layout):
     with open(path, "wb") as file:
-        file.truncate(FIRST + layout.partition + layout.gap + TABLE_SECTORS * SECTOR)
-    table = f"label: {layout.label}\nstart={FIRST // SECTOR}, size={layout.partition // SECTOR}, type=linux\n"
-    subprocess.run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input=table, text=True,
-                   check=True)
+        file.truncate(FIRST + layout.before + layout.partition + layout.gap + TABLE_SECTORS * SECTOR)
+    lines = [f"label: {layout.label}"]
+    if layout.before:
+        lines.append(f"start={FIRST // SECTOR}, size={layout.before // SECTOR}, type=linux")
+    lines.append(f"start={(FIRST + layout.before) // SECTOR}, size={layout.partition // SECTOR}, type=linux")
+    subprocess.run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input="\n".join(lines) + "\n",
+                   text=True, check=True)
     filesystem = rig.base_image
     if layout.filesystem in MAKE:
         filesystem = _cached(f"root-{layout.filesystem}", rig, _make_filesystem, layout.filesystem)
