@@ -433,6 +433,12 @@ int split_decide(struct plan *plan, struct inventory *inventory)
 		r = plan_make_uuid(&split->conf.partition_uuid);
 	if (r < 0)
 		return r;
+	/* shown before the keyslots are made, which here is after a boot, with nobody there */
+	if (plan->request->has_recovery_key && split->conf.filesystem_bytes > 0)
+		return refuse(plan,
+			      "Run enable without --recovery-key and reboot once; then disable, "
+			      "and enable with it.",
+			      "a recovery key cannot be shown after the reboot that this takes");
 	plan->split = split_free(plan->split);
 	plan->split = steal(split);
 	return tell(plan);

@@ -276,10 +276,11 @@ int step_split(struct job *job)
  * negative. */
 int step_split_undo(struct job *job)
 {
+	bool is_begun = access(SPLIT_CONF, F_OK) < 0;
 	int r;
 
 	(void)unlink(LOWERED);
-	if (access(SPLIT_CONF, F_OK) < 0 && access(SPLIT_CONF_BEFORE, F_OK) < 0)
+	if (is_begun && access(SPLIT_CONF_BEFORE, F_OK) < 0)
 		return 0;
 	r = step_os_restore_loader(job,
 				   job->plan->split ? job->plan->split->conf.root_uuid : job->uuid);
@@ -291,7 +292,8 @@ int step_split_undo(struct job *job)
 		return -errno;
 	r = step_os_regenerate(job, NULL);
 	if (r != 0) {
-		(void)rename(SPLIT_CONF_BEFORE, SPLIT_CONF);
+		if (!is_begun)
+			(void)rename(SPLIT_CONF_BEFORE, SPLIT_CONF);
 		return r;
 	}
 	return file_remove_durably(SPLIT_CONF_BEFORE);

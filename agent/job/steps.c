@@ -58,12 +58,11 @@ int step_snapshot(struct job *job)
 			"its state cannot be saved: %m");
 }
 
-/* The journal names a reference, and the vault gives what it names. */
+/* The journal names a reference. What the vault gives for it is what the next step makes keyslots
+ * of, so no vault is asked here: one that is away is that step's affair. */
 int step_passphrase_done(struct job *job)
 {
-	if (!job->reference)
-		return 0;
-	return job_passphrase(job) == 0 ? 1 : -EAGAIN;
+	return job->reference != NULL;
 }
 
 /**

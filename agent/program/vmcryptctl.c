@@ -220,6 +220,16 @@ static int print_end(struct run *run, struct json_object *report)
 	return code;
 }
 
+/* Its worker has ended for now, not by a stop, and nothing is past the point of no return. */
+static bool waits_with_fault(struct json_object *report)
+{
+	const char *state = json_get_string(report, "state");
+
+	return state && strcmp(state, "waiting") == 0 &&
+	       !json_get_bool(report, "prepared", false) &&
+	       fault_report_exit_code(report) != CTL_OK;
+}
+
 /* Follow a job as long as was asked for: until written down, until prepared, or to the end. */
 static int follow_job(struct run *run)
 {
@@ -248,6 +258,12 @@ static int follow_job(struct run *run)
 			return fault_print_system(-ENOMEM, stderr);
 		if (!answer.continues)
 			return print_end(run, report);
+		/* no answer, which may take long to come: why is said now */
+		if (!run->options->is_watch && waits_with_fault(report)) {
+			if (wants_json(run))
+				print_json(run, answer.parameters);
+			return print_end(run, report);
+		}
 		/* growing takes seconds, and nothing of it is left to the background */
 		if (!run->options->is_watch && run->options->verb != VERB_GROW &&
 		    json_get_bool(report, "prepared", false)) {

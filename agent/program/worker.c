@@ -185,7 +185,9 @@ size_t worker_begin(struct plan *plan, bool is_boot)
 				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
 		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
 		job->waits_restart |= r == JOB_E_BOOT;
-		job->waits_key = r == JOB_E_LATER && waits_for_boot(job);
+		/* early at boot it is asked for again */
+		job->waits_key = r == JOB_E_LATER && !job->header && !worker_is_over(job) &&
+				 (job->is_os || !plan->request->is_next_boot);
 	}
 	return later;
 }
@@ -245,7 +247,7 @@ static size_t convert(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 
 		if (!worker_is_over(job) && job->progress->state != JOB_FAILED &&
-		    !is_converting(job) && !waits_for_boot(job))
+		    !is_converting(job) && !waits_for_boot(job) && !job->waits_key)
 			later += finish(job);
 	}
 	return later;
@@ -291,6 +293,18 @@ static int give_up(struct plan *plan)
 	}
 	(void)plan_save(plan);
 	return conclude(plan, 0);
+}
+
+/* The same where an earlier run may have prepared something: worker_begin() does it. */
+static void take_back(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_jobs; i++) {
+		struct job *job = &plan->jobs[i];
+
+		if (!worker_is_over(job) && job_look(job) == 0 && !job->header &&
+		    !job->is_committing)
+			job->has_boot_failed = true;
+	}
 }
 
 /* A recovery key is shown before the keyslots are made, and only then: it is stored nowhere. */
@@ -384,11 +398,13 @@ static int run_plan(struct plan *plan)
 		(void)plan_publish(plan);
 		return EXIT_FAILURE;
 	}
-	if (needs_recovery(plan) && worker_offer_recovery(plan) < 0) {
+	if (!plan->is_cancelled && needs_recovery(plan) && worker_offer_recovery(plan) < 0) {
 		(void)machine_fault(plan, "recovery-key-not-taken",
 				    "Run enable again and keep it running.",
 				    "Nobody took the recovery key, so nothing was changed.");
-		return give_up(plan);
+		if (!plan->split)
+			return give_up(plan);
+		take_back(plan);
 	}
 	/* first, so that no boot begins what is taken back */
 	if (plan->is_cancelled && plan_unmark(plan) < 0)
@@ -399,7 +415,8 @@ static int run_plan(struct plan *plan)
 	later = worker_begin(plan, false);
 	if (leave_for_boot(plan, later) < 0)
 		return give_up(plan);
-	worker_note_plan(plan);
+	if (later == 0)
+		worker_note_plan(plan);
 	if (!convert_is_stopping())
 		later += convert(plan);
 	return conclude(plan, later);

@@ -19,6 +19,9 @@ def run(rig):
     before = vm.run(f"sha256sum {FILES} 2>/dev/null || true")
     said = vm.run(f"vmcryptctl check --volume-type OS --disk-encryption-keyvault {story.VAULT} 2>&1", timeout=120)
     assert "one reboot more" in said, said
+    refused = os_story.enable(vm, "--recovery-key", check=False)
+    assert refused.code != 0 and "without --recovery-key" in refused.out + refused.err, refused
+    assert vm.run(f"sha256sum {FILES} 2>/dev/null || true") == before
     os_story.enable(vm)
     os_story.assert_pending(vm)
     assert "etc/vmcrypt/split.conf" in vm.run("lsinitramfs /boot/initrd.img-*", timeout=120)
