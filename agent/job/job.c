@@ -279,6 +279,16 @@ int job_attach(struct job *job)
 		if (is_mounted_at(job->mapped, job->mounts[i].target))
 			continue;
 		r = filesystem_mount_all(path, &was);
+		/* its folder is gone, or another mounts it just now: the data is moved nevertheless
+		 */
+		if ((r == -ENOENT || r == -EBUSY) && job->header &&
+		    job->header->conversion != HEADER_CONVERSION_NONE) {
+			(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "cannot-mount",
+					 job->uuid, "attach", "Mount it by hand.",
+					 "The volume is not mounted on %s: %s. Its data is moved.",
+					 job->mounts[i].target, strerror(-r));
+			continue;
+		}
 		if (r != 0)
 			return job_fail(job, r, "cannot-mount",
 					"Mount it by hand and look at the kernel's log.",

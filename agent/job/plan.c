@@ -134,6 +134,8 @@ static int job_to_json(const struct job *job, struct json_object **ret)
 	if (r == 0)
 		r = json_set_bool(object, "committing", job->is_committing);
 	if (r == 0)
+		r = json_set_bool(object, "committed", job->is_committed);
+	if (r == 0)
 		r = json_set_bool(object, "os", job->is_os);
 	if (r == 0)
 		r = json_set_bool(object, "root", job->is_root);
@@ -190,6 +192,7 @@ static int job_from_json(struct json_object *object, struct job *job)
 	job->root_gid = (gid_t)json_get_int(object, "root_gid", 0);
 	job->root_mode = (mode_t)json_get_int(object, "root_mode", 0755);
 	job->is_committing = json_get_bool(object, "committing", false);
+	job->is_committed = json_get_bool(object, "committed", false);
 	job->is_os = json_get_bool(object, "os", false);
 	job->is_root = json_get_bool(object, "root", false);
 	job->is_initrd = json_get_bool(object, "initrd", false);

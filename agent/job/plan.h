@@ -65,6 +65,7 @@ struct job {
 	mode_t root_mode;
 	bool is_committing;   /* the header is on its way to the device: see header_apply() in
 				 steps-encrypt.c */
+	bool is_committed;    /* it has a header: without its device, nothing is undone */
 	bool is_restoring;    /* its old head is on its way back: see header_undo() there */
 	bool has_boot_failed; /* the initramfs tried and gave up: to be undone by the running system
 			       */

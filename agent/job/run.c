@@ -45,6 +45,33 @@ static int give_back(struct job *job, const struct steps *steps)
 	return -ECANCELED;
 }
 
+/* Encrypted, or on its way, and detached or late: what it needs to be unlocked is not undone. */
+static bool is_away(const struct job *job)
+{
+	return !job->backing && (job->is_committing || job->is_committed ||
+				 job->plan->request->kind == REQUEST_DECRYPT);
+}
+
+/* Return: JOB_E_LATER, or negative: it is given up; said. */
+static int wait_for_disk(struct job *job)
+{
+	if (job->plan->is_cancelled) {
+		(void)job_fail(job, 0, "volume-missing",
+			       "Remove its lines from /etc/fstab and /etc/crypttab.",
+			       "its device %s is not there, and is not waited for any more",
+			       job->device);
+		job->has_failed = true;
+		job->progress->state = JOB_FAILED;
+		(void)plan_save(job->plan);
+		return -ENODEV;
+	}
+	(void)job_fail(job, 0, "volume-missing",
+		       "Attach the disk again: it is looked for every half a minute. If it is gone "
+		       "for good, run vmcryptctl disable --volume with its UUID.",
+		       "its device %s is not there", job->device);
+	return JOB_E_LATER;
+}
+
 /*
  * A key that cannot be had now is no reason to give up where nobody waits for an answer: early at
  * boot, and after a boot that has made a partition for /boot.
@@ -71,6 +98,9 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 	if (r < 0)
 		return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
 				"its state cannot be read: %m");
+	job->is_committed |= job->header && !job->is_committing;
+	if (is_away(job))
+		return wait_for_disk(job);
 	if ((job->has_boot_failed || job->plan->is_cancelled) && !job->plan->is_initramfs &&
 	    !job->header && !job->is_committing)
 		return give_back(job, steps);
@@ -104,10 +134,10 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			if (r == JOB_E_LATER && i < commit && outlasts_silence(job->plan))
 				return r;
 			if (r < 0 && i < commit && job->plan->is_initramfs) {
-				/* only this step; the rest is the running system's */
-				if (steps->steps[i].undo)
-					(void)steps->steps[i].undo(job);
-				job->has_boot_failed = true;
+				/* only this step, the rest is the running system's; what cannot be
+				 * undone is ended by the next boot, before all else */
+				job->has_boot_failed =
+					!steps->steps[i].undo || steps->steps[i].undo(job) == 0;
 				(void)plan_save(job->plan);
 				return r;
 			}

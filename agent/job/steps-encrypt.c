@@ -98,7 +98,7 @@ static int restore_head(struct job *job)
 		r = snapshot_put_head_back(job);
 	if (r < 0)
 		return r;
-	job->is_restoring = job->is_committing = false;
+	job->is_restoring = job->is_committing = job->is_committed = false;
 	r = plan_save(job->plan);
 	(void)job_settle();
 	return r;
@@ -302,6 +302,7 @@ static int commit_header(struct job *job, const char *file)
 		return job_fail(job, r, "header-failed",
 				"Reboot: it is written again from the file kept for that.",
 				"its header cannot be written: %s", strerror(r < 0 ? -r : EIO));
+	job->is_committed = true;
 	r = step_set_committing(job, false);
 	if (r < 0)
 		return r;
@@ -410,7 +411,16 @@ static int header_apply(struct job *job)
 		return r;
 	(void)job_settle();
 	r = job_look(job);
-	return r < 0 ? r : job_attach(job);
+	if (r < 0)
+		return r;
+	if (job->header && !job->is_committed) {
+		job->is_committed = true;
+		r = plan_save(job->plan);
+		if (r < 0)
+			return job_fail(job, r, "journal-failed", "Make room on /boot.",
+					"the journal cannot be written: %m");
+	}
+	return job_attach(job);
 }
 
 /* Only while nobody has written through the mapping: its head goes back, then it is mounted as it
@@ -442,7 +452,7 @@ static int header_undo(struct job *job)
 		if (r != 0)
 			return r < 0 ? r : -EBUSY;
 	}
-	job->is_committing = false;
+	job->is_committing = job->is_committed = false;
 	if (commit_path(job, &file) == 0)
 		(void)file_remove_durably(file);
 	r = mount_back(job);

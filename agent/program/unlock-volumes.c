@@ -359,7 +359,9 @@ int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], siz
 		if (r == 0)
 			volumes->volumes[volumes->n - 1].is_initrd = entry->is_initrd;
 	}
-	if (r < 0)
+	if (r == -ENOBUFS)
+		log_warning("Only the first %d volumes are unlocked.", UNLOCK_VOLUMES_MAX);
+	else if (r < 0)
 		return r;
 	for (size_t i = 0; i < volumes->n; i++)
 		look(&volumes->volumes[i], &finds);
@@ -374,7 +376,7 @@ int unlock_volumes_find(struct unlock_volumes *volumes, char *const names[], siz
 			continue;
 		r = add_volume(volumes, header->token->mapping, finds.finds[i].device, NULL);
 		if (r < 0)
-			return r;
+			return r == -ENOBUFS ? 0 : r;
 		look(&volumes->volumes[volumes->n - 1], &finds);
 	}
 	return 0;

@@ -20,7 +20,8 @@
 	30 /* somebody sits before a machine that does not boot, and corrects them now */
 #define UNLOCK_HEADERS "/boot/vmcrypt/headers"
 #define UNLOCK_VOLUMES_MAX                                                                         \
-	64 /* data disks of the largest machine; one batch has room for their keys */
+	512 /* a bound on what a crypttab can ask for: twice what enable takes                     \
+	     */
 
 enum unlock_state {
 	UNLOCK_MISSING, /* device or header are not there yet */

@@ -210,9 +210,12 @@ void entry_restart(struct job_entry *entry)
 	entry->jobs->changed(entry, entry->jobs->userdata);
 }
 
-/* Its worker comes back every half a minute to ask for the key; nothing is committed before. */
-bool entry_waits_for_key(const struct job_entry *entry)
+/* Its worker comes back every half a minute: to ask for a key before anything is committed, or to
+ * look for a disk. */
+bool entry_comes_back(const struct job_entry *entry)
 {
 	return entry->is_active && entry->has_spoken && !entry->is_stopping &&
-	       !job_entry_is_prepared(entry) && strcmp(entry_state(entry), "waiting") == 0;
+	       strcmp(entry_state(entry), "waiting") == 0 &&
+	       (!job_entry_is_prepared(entry) ||
+		daemon_report_has(entry->report, "volume-missing"));
 }

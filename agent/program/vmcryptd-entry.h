@@ -20,7 +20,7 @@ struct job_entry *entry_free(struct job_entry *entry);
 void entry_freep(struct job_entry **entry);
 
 const char *entry_state(const struct job_entry *entry);
-bool entry_waits_for_key(const struct job_entry *entry);
+bool entry_comes_back(const struct job_entry *entry);
 
 int entry_blank(struct job_entry *entry);
 void entry_set_report(struct job_entry *entry, struct json_object *report);

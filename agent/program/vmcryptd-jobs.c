@@ -277,7 +277,7 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 }
 
 /**
- * jobs_cancel() - take back a job that does nothing but wait, for a boot or for its key
+ * jobs_cancel() - take back a job that does nothing but wait, for a boot, its key or its disk
  *
  * Its worker undoes what was prepared, and ends it.
  *
@@ -288,18 +288,18 @@ int jobs_cancel(struct jobs *jobs, const char *id)
 	struct job_entry *entry = entry_find(jobs, id);
 	int r;
 
-	bool waits_for_key;
+	bool comes_back;
 
 	if (!entry || entry->is_paused)
 		return -EBUSY;
-	waits_for_key = entry_waits_for_key(entry);
-	if (!waits_for_key && (entry->is_active || !json_get_bool(entry->report, "restart", false)))
+	comes_back = entry_comes_back(entry);
+	if (!comes_back && (entry->is_active || !json_get_bool(entry->report, "restart", false)))
 		return -EBUSY;
 	r = store_job_cancel(id);
 	if (r == 0)
 		r = entry_blank(entry);
 	/* started again when it has stopped */
-	if (r == 0 && waits_for_key) {
+	if (r == 0 && comes_back) {
 		r = units_stop(entry->jobs->units, id);
 		entry->is_stopping = r == 0;
 		return r;

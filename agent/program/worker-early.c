@@ -15,7 +15,7 @@
 static bool prepare_one(const char *id)
 {
 	_cleanup_(plan_freep) struct plan *plan = NULL;
-	bool is_ready = true;
+	bool is_ready;
 	size_t later;
 
 	if (plan_load(id, &plan) != 0) {
@@ -23,6 +23,7 @@ static bool prepare_one(const char *id)
 		return false;
 	}
 	later = worker_begin(plan, true);
+	is_ready = plan->n_jobs > 0; /* none: its journal is on a /boot that is not mounted */
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		is_ready &= worker_is_over(&plan->jobs[i]) || plan->jobs[i].header != NULL;
 	if (later > 0 || !is_ready)

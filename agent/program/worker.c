@@ -159,6 +159,12 @@ static const char *last_step(const struct job *job)
 	return steps_of(job) == &format_steps ? NULL : "header";
 }
 
+/* An OS volume's boot is the initramfs; early in the running system its root is mounted. */
+static bool waits_here(const struct job *job, bool is_boot)
+{
+	return waits_for_boot(job) && (!is_boot || (job->is_os && !job->plan->is_initramfs));
+}
+
 /**
  * worker_begin() - every volume as far as it goes before the long part, one after the other
  * @is_boot: this is the boot that volumes have waited for
@@ -182,7 +188,7 @@ size_t worker_begin(struct plan *plan, bool is_boot)
 			r = job_look(job);
 		if (r == 0)
 			r = job_run(job, steps_of(job),
-				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
+				    waits_here(job, is_boot) ? "boot" : last_step(job));
 		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
 		job->waits_restart |= r == JOB_E_BOOT;
 		/* early at boot it is asked for again */
@@ -235,7 +241,9 @@ static size_t convert(struct plan *plan)
 	}
 	plan->report.is_prepared = true;
 	for (size_t i = 0; i < plan->n_jobs; i++) {
-		plan->report.is_prepared &= !plan->jobs[i].waits_key;
+		plan->report.is_prepared &=
+			!plan->jobs[i].waits_key && (!waits_for_boot(&plan->jobs[i]) ||
+						     plan->jobs[i].progress->state != JOB_FAILED);
 		plan->report.needs_restart |= needs_boot(&plan->jobs[i]);
 	}
 	(void)convert_wait(plan, conversions, n);
@@ -246,7 +254,7 @@ static size_t convert(struct plan *plan)
 	for (size_t i = 0; i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
-		if (!worker_is_over(job) && job->progress->state != JOB_FAILED &&
+		if (!worker_is_over(job) && job->progress->state != JOB_FAILED && job->backing &&
 		    !is_converting(job) && !waits_for_boot(job) && !job->waits_key)
 			later += finish(job);
 	}
@@ -284,27 +292,32 @@ static int conclude(struct plan *plan, size_t later)
 						  : EXIT_SUCCESS;
 }
 
-/* Nothing can go on: what has been prepared is taken back. */
-static int give_up(struct plan *plan)
+/* As it is; it goes on when a person says so. */
+static int conclude_failed(struct plan *plan)
 {
-	for (size_t i = 0; i < plan->n_jobs; i++) {
-		plan->jobs[i].has_failed = true;
-		plan->jobs[i].progress->state = JOB_FAILED;
-	}
-	(void)plan_save(plan);
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (!worker_is_over(&plan->jobs[i]))
+			plan->jobs[i].progress->state = JOB_FAILED;
 	return conclude(plan, 0);
 }
 
-/* The same where an earlier run may have prepared something: worker_begin() does it. */
+/* Those cannot go on that have no header yet: worker_begin() takes back what was prepared. */
 static void take_back(struct plan *plan)
 {
 	for (size_t i = 0; i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
-		if (!worker_is_over(job) && job_look(job) == 0 && !job->header &&
-		    !job->is_committing)
+		if (worker_is_over(job) || job_look(job) < 0 || job->header || job->is_committing ||
+		    job->is_committed)
+			continue;
+		if (plan->split || step_keyslots_done(job) == 1) {
 			job->has_boot_failed = true;
+		} else {
+			job->has_failed = true;
+			job->progress->state = JOB_FAILED;
+		}
 	}
+	(void)plan_save(plan);
 }
 
 /* A recovery key is shown before the keyslots are made, and only then: it is stored nowhere. */
@@ -315,7 +328,7 @@ static bool needs_recovery(struct plan *plan)
 	for (size_t i = 0; i < plan->n_jobs; i++) {
 		struct job *job = &plan->jobs[i];
 
-		if (!worker_is_over(job) && job_look(job) == 0 && !job->header &&
+		if (!worker_is_over(job) && job_look(job) == 0 && job->backing && !job->header &&
 		    !job->is_committing && step_keyslots_done(job) != 1)
 			return true;
 	}
@@ -402,19 +415,24 @@ static int run_plan(struct plan *plan)
 		(void)machine_fault(plan, "recovery-key-not-taken",
 				    "Run enable again and keep it running.",
 				    "Nobody took the recovery key, so nothing was changed.");
-		if (!plan->split)
-			return give_up(plan);
 		take_back(plan);
 	}
 	/* first, so that no boot begins what is taken back */
-	if (plan->is_cancelled && plan_unmark(plan) < 0)
-		return give_up(plan);
+	if (plan->is_cancelled && plan_unmark(plan) < 0) {
+		(void)machine_fault(plan, "journal-failed",
+				    "Make " STATE_DIRECTORY " and /boot writable, then run "
+				    "vmcryptctl resume.",
+				    "The mark for the next boot cannot be removed.");
+		return conclude_failed(plan);
+	}
 	if (plan->is_cancelled)
 		tell_kept(plan);
 	worker_tell_boot(plan);
 	later = worker_begin(plan, false);
-	if (leave_for_boot(plan, later) < 0)
-		return give_up(plan);
+	if (leave_for_boot(plan, later) < 0) {
+		take_back(plan);
+		later = worker_begin(plan, false);
+	}
 	if (later == 0)
 		worker_note_plan(plan);
 	if (!convert_is_stopping())
