@@ -193,6 +193,33 @@ static void test_split_keeps(void **state)
 	assert_true(job.has_failed);
 }
 
+/* Its disk is away: what unlocks it stays, until a person gives it up. */
+static void test_away(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { .kind = REQUEST_ENCRYPT };
+	struct plan plan = { .request = &request };
+	struct job job = { .plan = &plan,
+			   .uuid = (char *)"volume",
+			   .device = (char *)"/dev/nowhere",
+			   .progress = &progress,
+			   .is_committed = true };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "ynnn";
+	world.fails = 1;
+	world.failure = -ENODEV;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	plan.is_cancelled = true;
+	assert_false(job.has_failed);
+	assert_int_equal(job_run(&job, &steps, NULL), -ENODEV);
+	assert_true(job.has_failed);
+	assert_string_equal(world.applied, "");
+	assert_string_equal(world.undone, "");
+}
+
 /* The entries in /etc must not go while the header stays; and the job goes on some time. */
 static void test_stuck_undo_stops(void **state)
 {
@@ -239,7 +266,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),       cmocka_unit_test(test_next_boot_keeps),
 		cmocka_unit_test(test_split_keeps), cmocka_unit_test(test_stuck_undo_stops),
-		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_stop),        cmocka_unit_test(test_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
