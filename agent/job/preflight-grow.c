@@ -71,7 +71,8 @@ int preflight_grow(struct plan *plan)
 		r = faults_add(
 			&plan->report.faults, FAULT_WARNING, "nothing-to-grow", NULL, "preflight",
 			"Enlarge the disk first; if that is done, reboot, or let the kernel look "
-			"again: echo 1 > /sys/class/block/DISK/device/rescan.",
+			"again: echo 1 > /sys/class/block/DISK/device/rescan (NVMe: "
+			"rescan_controller).",
 			"No encrypted volume has a device that has become larger.");
 	return r;
 }

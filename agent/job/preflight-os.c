@@ -241,7 +241,8 @@ static int check_images(struct plan *plan)
 	for (size_t i = 0; r == 0 && i < faults.n; i++)
 		r = faults_add(
 			&plan->report.faults, FAULT_ERROR, "initramfs-stale", NULL, "preflight",
-			"Run update-initramfs -u -k all (or dracut -f --regenerate-all), or remove "
+			"Run update-initramfs -u -k all (or dracut -f --regenerate-all), where that "
+			"kernel has no image yet update-initramfs -c -k with its version; or remove "
 			"that kernel.",
 			"The initramfs of kernel %s cannot unlock the root: it lacks %s.",
 			faults.faults[i].version, faults.faults[i].missing);

@@ -31,6 +31,7 @@ enum {
 	HAS_BOOT = 1 << 11, /* /boot is a filesystem of its own */
 	HAS_EFI = 1 << 12,
 	IS_KNOWN = 1 << 13, /* there was somebody to ask */
+	IS_XFS = 1 << 14,
 };
 
 /* The words of a paragraph, as values or as what a person puts there. */
@@ -104,7 +105,7 @@ static const struct {
 	  "1. Attach the disk to another machine as a data disk. That machine needs cryptsetup, of this\n"
 	  "   machine's version or newer.\n" },
 	{ IS_LVM,
-	  "       vgchange --activate y\n" },
+	  "       vgchange --activate y       # on a machine of another image: names and UUIDs meet else\n" },
 	{ IS_MD,
 	  "       mdadm --assemble --scan\n" },
 	{ IS_DETACHED,
@@ -143,7 +144,8 @@ static const struct {
 	  "           tr -d '\\n' | unlock\n"
 	  "   With \"kek\" in it, the secret's value is no passphrase: it is the passphrase as that key has\n"
 	  "   wrapped it, the same letters as \"wrapped\" in the token. The vault unwraps it:\n"
-	  "       access=$(az account get-access-token --resource https://vault.azure.net \\\n"
+	  "       service=$(jq -r .kek token.json | cut -d/ -f3 | cut -d. -f2-)\n"
+	  "       access=$(az account get-access-token --resource \"https://$service\" \\\n"
 	  "           --query accessToken --output tsv)\n"
 	  "       jq '{alg: .algorithm, value: .wrapped}' token.json |\n"
 	  "           curl -sS --data @- -H 'Content-Type: application/json' \\\n"
@@ -174,7 +176,11 @@ static const struct {
 	  "3. Mount it, and what belongs to it.\n"
 	  "       mount /dev/mapper/$N /mnt\n" },
 	{ IS_ROOT | IS_BTRFS,
-	  "   Where the root is a subvolume (btrfs subvolume list /mnt), mount that: -o subvol=NAME.\n" },
+	  "   Where the root is a subvolume (btrfs subvolume list /mnt), mount that instead:\n"
+	  "       umount /mnt\n"
+	  "       mount -o subvol=NAME /dev/mapper/$N /mnt\n" },
+	{ IS_XFS,
+	  "   On a machine made from the same image, xfs of the same UUID takes the option -o nouuid.\n" },
 	{ IS_ROOT | IS_ONE_OF_MANY,
 	  "   What lies on other encrypted volumes and is needed (/usr, /var) is opened likewise and mounted\n"
 	  "   below /mnt.\n" },
@@ -344,6 +350,8 @@ static void take_what(struct json_object *volume, struct words *words)
 	words->what |= strcmp(json_get_string(volume, "state"), "Encrypted") != 0 ? IS_MOVING : 0;
 	if (words->filesystem && strcmp(words->filesystem, "btrfs") == 0)
 		words->what |= IS_BTRFS;
+	if (words->filesystem && strcmp(words->filesystem, "xfs") == 0)
+		words->what |= IS_XFS;
 	if (kind && strcmp(kind, "lvm") == 0)
 		words->what |= IS_LVM;
 	if (kind && strcmp(kind, "md") == 0)
@@ -365,7 +373,8 @@ static int take_device(struct json_object *volume, struct words *words)
 		return words->header_uuid ? text_format(&words->device, "/dev/disk/by-uuid/%s",
 							words->header_uuid)
 					  : 0;
-	if (link && begins(link, "/dev/disk/by-partuuid/"))
+	if (link && (begins(link, "/dev/disk/by-partuuid/") ||
+		     begins(link, "/dev/disk/by-id/dm-uuid-LVM-")))
 		r = text_copy(link, &words->device);
 	if (r == 0 && words->boot_uuid && begins(words->header, BOOT "/"))
 		r = text_format(&words->header_there, ASIDE "%s", words->header + strlen(BOOT));
