@@ -23,7 +23,7 @@ def run(rig):
     os_story.assert_pending(vm)
     assert vm.run("findmnt -n -o SOURCE /boot").strip() == "/dev/ubda3"
     assert int(vm.run("blockdev --getsize64 /dev/ubda1")) == size
-    menu = vm.run("grep -oE '^\\s*linux .*' /boot/grub/grub.cfg").splitlines()
+    menu = vm.run("grep -oE '^\\s*linux\\s.*' /boot/grub/grub.cfg").splitlines()
     assert menu and all(f"root=UUID={os_story.ROOT} " in line for line in menu), menu
     vm.verify("/srv")
     vm.verify("/opt")
