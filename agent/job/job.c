@@ -102,6 +102,24 @@ int job_settle(void)
 }
 
 /**
+ * job_reload() - systemd makes its units of fstab and crypttab again
+ *
+ * What one of them bound to a name that goes away would be unmounted and closed with it.
+ */
+void job_reload(void)
+{
+	static const char *const argv[] = { "systemctl", "daemon-reload", NULL };
+	_cleanup_(freep) char *output = NULL;
+	int status = 0, r = process_run(argv, 60, &status, &output);
+
+	if (r < 0 || status != 0)
+		log_warning("The service manager has not read fstab and crypttab again: %s",
+			    r < 0    ? strerror(-r)
+			    : output ? output
+				     : "it refused");
+}
+
+/**
  * job_look() - see where the volume is now
  *
  * Fills @plain, @backing, @mapped and @header from the disks.
@@ -281,8 +299,7 @@ int job_attach(struct job *job)
 		r = filesystem_mount_all(path, &was);
 		/* its folder is gone, or another mounts it just now: the data is moved nevertheless
 		 */
-		if ((r == -ENOENT || r == -EBUSY) && job->header &&
-		    job->header->conversion != HEADER_CONVERSION_NONE) {
+		if ((r == -ENOENT || r == -EBUSY) && !job->plan->request->is_format_all) {
 			(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "cannot-mount",
 					 job->uuid, "attach", "Mount it by hand.",
 					 "The volume is not mounted on %s: %s. Its data is moved.",

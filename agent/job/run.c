@@ -102,7 +102,7 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 	if (is_away(job))
 		return wait_for_disk(job);
 	if ((job->has_boot_failed || job->plan->is_cancelled) && !job->plan->is_initramfs &&
-	    !job->header && !job->is_committing)
+	    job->plan->request->kind == REQUEST_ENCRYPT && !job->header && !job->is_committing)
 		return give_back(job, steps);
 	for (size_t i = steps->n; i-- > 0;) {
 		if (steps->steps[i].commits)

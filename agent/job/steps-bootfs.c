@@ -129,16 +129,6 @@ static int mount_below(const struct inventory *inventory)
 	return r;
 }
 
-/* systemd makes units of fstab, and mounts what one says that it had before */
-static void reload(void)
-{
-	static const char *const argv[] = { "systemctl", "daemon-reload", NULL };
-	_cleanup_(freep) char *output = NULL;
-	int status;
-
-	(void)process_run(argv, 60, &status, &output);
-}
-
 static int mount_boot(struct job *job, const char *device)
 {
 	int r = 0;
@@ -147,7 +137,7 @@ static int mount_boot(struct job *job, const char *device)
 		r = filesystem_mount_one(device, "/boot", BOOT_TYPE, NULL);
 	if (r == 0)
 		r = mount_below(job->inventory);
-	reload();
+	job_reload();
 	return r == 0 ? job_look(job) : r;
 }
 
@@ -309,7 +299,7 @@ int step_bootfs_undo(struct job *job)
 		r = -errno;
 	if (r == 0)
 		r = mount_below(job->inventory);
-	reload();
+	job_reload();
 	if (r == 0)
 		r = job_look(job);
 	return r == 0 ? return_loader(job) : r;

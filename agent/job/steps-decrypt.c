@@ -227,9 +227,13 @@ static int boot_apply(struct job *job)
 
 	if (r == 0)
 		r = tell_crypttab(job, true, job->is_initrd && job->is_root);
-	return r == 0 ? 0
-		      : job_fail(job, r, "boot-files", "Make /etc writable and try again.",
-				 "/etc/fstab and /etc/crypttab cannot be changed: %m");
+	if (r != 0)
+		return job_fail(job, r, "boot-files", "Make /etc writable and try again.",
+				"/etc/fstab and /etc/crypttab cannot be changed: %m");
+	/* the unit that systemd has made for the mapping is bound to the header's UUID, which goes
+	 * with the header */
+	job_reload();
+	return 0;
 }
 
 static int boot_undo(struct job *job)

@@ -437,6 +437,9 @@ static int header_undo(struct job *job)
 		r = job_look(job);
 	if (r < 0)
 		return r;
+	/* detached just now: what is left of it can only be seen when it is back */
+	if (!job->backing && (job->is_committing || job->is_committed))
+		return -ENODEV;
 	is_torn = job->is_committing && !job->header && !job->plain && job->backing;
 	is_unused = job->header && job->header->encrypted_bytes == 0 &&
 		    !(job->mapped && job->mapped->n_mounts > 0);

@@ -204,7 +204,7 @@ static int read_request(struct varlink_call *call, struct json_object *parameter
 /* Is all that this asks to have back what waits for a boot there? */
 static bool takes_back(const struct request *request, const struct request *waiting)
 {
-	return request->kind == REQUEST_DECRYPT && waiting->kind == REQUEST_ENCRYPT &&
+	return request->kind == REQUEST_DECRYPT &&
 	       (request->n_volumes > 0 || (request->wants_os == waiting->wants_os &&
 					   request->wants_data <= waiting->wants_data));
 }
@@ -217,7 +217,8 @@ static int start_job(struct door *door, struct varlink_call *call, struct reques
 
 	entry = jobs_find_overlap(door->jobs, request);
 	/* the way back from what has not begun yet */
-	if (entry && takes_back(request, entry->request) && jobs_cancel(door->jobs, entry->id) == 0)
+	if (entry && takes_back(request, entry->request) &&
+	    jobs_cancel(door->jobs, entry->id, request) == 0)
 		return wait_for(door, call, entry);
 	if (entry)
 		return reply_job_running(call, entry);

@@ -210,12 +210,19 @@ void entry_restart(struct job_entry *entry)
 	entry->jobs->changed(entry, entry->jobs->userdata);
 }
 
+bool entry_misses(const struct job_entry *entry)
+{
+	return daemon_report_has(entry->report, "volume-missing");
+}
+
 /* Its worker comes back every half a minute: to ask for a key before anything is committed, or to
  * look for a disk. */
 bool entry_comes_back(const struct job_entry *entry)
 {
-	return entry->is_active && entry->has_spoken && !entry->is_stopping &&
-	       strcmp(entry_state(entry), "waiting") == 0 &&
-	       (!job_entry_is_prepared(entry) ||
-		daemon_report_has(entry->report, "volume-missing"));
+	bool waits = strcmp(entry_state(entry), "waiting") == 0;
+
+	if (!entry->is_active || !entry->has_spoken || entry->is_stopping)
+		return false;
+	return entry_misses(entry) ? waits || strcmp(entry_state(entry), "failed") == 0
+				   : waits && !job_entry_is_prepared(entry);
 }

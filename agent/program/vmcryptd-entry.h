@@ -21,6 +21,7 @@ void entry_freep(struct job_entry **entry);
 
 const char *entry_state(const struct job_entry *entry);
 bool entry_comes_back(const struct job_entry *entry);
+bool entry_misses(const struct job_entry *entry); /* a disk, of a conversion that has begun */
 
 int entry_blank(struct job_entry *entry);
 void entry_set_report(struct job_entry *entry, struct json_object *report);

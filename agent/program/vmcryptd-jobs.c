@@ -278,21 +278,27 @@ int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry 
 
 /**
  * jobs_cancel() - take back a job that does nothing but wait, for a boot, its key or its disk
+ * @request: which asks for that
  *
  * Its worker undoes what was prepared, and ends it.
  *
  * Return: 0, -EBUSY (it does more than wait) or -errno.
  */
-int jobs_cancel(struct jobs *jobs, const char *id)
+int jobs_cancel(struct jobs *jobs, const char *id, const struct request *request)
 {
 	struct job_entry *entry = entry_find(jobs, id);
-	int r;
-
 	bool comes_back;
+	int r;
 
 	if (!entry || entry->is_paused)
 		return -EBUSY;
+	/* half encrypted, and on no machine now: that it is gone for good is said by its name */
+	if (entry_misses(entry) &&
+	    !daemon_report_names_all(entry->report, "volume-missing", request))
+		return -EBUSY;
 	comes_back = entry_comes_back(entry);
+	if (entry->request->kind != REQUEST_ENCRYPT && !(comes_back && entry_misses(entry)))
+		return -EBUSY;
 	if (!comes_back && (entry->is_active || !json_get_bool(entry->report, "restart", false)))
 		return -EBUSY;
 	r = store_job_cancel(id);

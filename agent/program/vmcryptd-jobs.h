@@ -40,7 +40,7 @@ void jobs_freep(struct jobs **jobs);
 int jobs_load(struct jobs *jobs);
 const struct job_entry *jobs_find_overlap(const struct jobs *jobs, const struct request *request);
 int jobs_add(struct jobs *jobs, struct request *request, const struct job_entry **ret);
-int jobs_cancel(struct jobs *jobs, const char *id);
+int jobs_cancel(struct jobs *jobs, const char *id, const struct request *request);
 int jobs_pause(struct jobs *jobs);
 int jobs_resume(struct jobs *jobs);
 

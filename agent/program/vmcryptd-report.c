@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 
@@ -56,6 +57,26 @@ int daemon_report_override(struct json_object *last, enum job_state state, const
 	json_object_object_del(report, "recovery_socket");
 	*ret = steal(report);
 	return 0;
+}
+
+/** daemon_report_names_all() - does @request name each volume that has a fault with this code? */
+bool daemon_report_names_all(struct json_object *report, const char *code,
+			     const struct request *request)
+{
+	struct json_object *faults = json_get_array(report, "faults");
+
+	for (size_t i = 0; faults && i < json_object_array_length(faults); i++) {
+		struct json_object *fault = json_object_array_get_idx(faults, i);
+		const char *found = json_get_string(fault, "code");
+		const char *volume = json_get_string(fault, "volume");
+		bool is_named = !found || strcmp(found, code) != 0;
+
+		for (size_t k = 0; !is_named && volume && k < request->n_volumes; k++)
+			is_named = strcasecmp(volume, request->volumes[k]) == 0;
+		if (!is_named)
+			return false;
+	}
+	return true;
 }
 
 /** daemon_report_has() - is there a fault with this code? */

@@ -13,3 +13,5 @@ int daemon_report_blank(const char *id, const struct request *request, struct js
 int daemon_report_override(struct json_object *last, enum job_state state, const char *code,
 			   const char *remedy, const char *what, struct json_object **ret);
 bool daemon_report_has(struct json_object *report, const char *code);
+bool daemon_report_names_all(struct json_object *report, const char *code,
+			     const struct request *request);

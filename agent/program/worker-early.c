@@ -25,7 +25,8 @@ static bool prepare_one(const char *id)
 	later = worker_begin(plan, true);
 	is_ready = plan->n_jobs > 0; /* none: its journal is on a /boot that is not mounted */
 	for (size_t i = 0; i < plan->n_jobs; i++)
-		is_ready &= worker_is_over(&plan->jobs[i]) || plan->jobs[i].header != NULL;
+		is_ready &= worker_is_over(&plan->jobs[i]) || plan->jobs[i].header != NULL ||
+			    plan->jobs[i].is_os;
 	if (later > 0 || !is_ready)
 		log_warning(
 			"Job %s: not all volumes could be prepared; they are mounted as they were, and "

@@ -134,7 +134,7 @@ static bool waits_for_boot(const struct job *job)
 	const struct request *request = job->plan->request;
 
 	return !worker_is_over(job) && request->kind == REQUEST_ENCRYPT && !job->header &&
-	       !job->is_committing &&
+	       !job->is_committing && !job->is_committed &&
 	       (job->is_os ? !job->plan->is_initramfs : request->is_next_boot);
 }
 
@@ -159,12 +159,6 @@ static const char *last_step(const struct job *job)
 	return steps_of(job) == &format_steps ? NULL : "header";
 }
 
-/* An OS volume's boot is the initramfs; early in the running system its root is mounted. */
-static bool waits_here(const struct job *job, bool is_boot)
-{
-	return waits_for_boot(job) && (!is_boot || (job->is_os && !job->plan->is_initramfs));
-}
-
 /**
  * worker_begin() - every volume as far as it goes before the long part, one after the other
  * @is_boot: this is the boot that volumes have waited for
@@ -182,18 +176,22 @@ size_t worker_begin(struct plan *plan, bool is_boot)
 		if (worker_is_over(job) || convert_is_stopping() ||
 		    (plan->is_initramfs && (!job->is_os || job->has_boot_failed)))
 			continue;
+		/* its boot is the initramfs; early in the running system /boot/efi may be missing
+		 */
+		if (is_boot && job->is_os && !plan->is_initramfs)
+			continue;
 		job->recovery = plan->recovery;
 		r = step_finish_room(job);
 		if (r == 0 && (job->is_os || plan->request->is_next_boot))
 			r = job_look(job);
 		if (r == 0)
 			r = job_run(job, steps_of(job),
-				    waits_here(job, is_boot) ? "boot" : last_step(job));
+				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
 		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
+		later += r < 0 && job->is_restoring && !job->backing;
 		job->waits_restart |= r == JOB_E_BOOT;
-		/* early at boot it is asked for again */
-		job->waits_key = r == JOB_E_LATER && !job->header && !worker_is_over(job) &&
-				 (job->is_os || !plan->request->is_next_boot);
+		job->waits_key = r == JOB_E_LATER && !job->header && !job->is_committed &&
+				 !worker_is_over(job);
 	}
 	return later;
 }
@@ -335,11 +333,20 @@ static bool needs_recovery(struct plan *plan)
 	return false;
 }
 
+/* Has each OS volume come as far as it comes before its boot? */
+static bool is_os_ready(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (plan->jobs[i].is_os && plan->jobs[i].waits_key)
+			return false;
+	return !convert_is_stopping();
+}
+
 /*
  * The mark for the initramfs comes when every OS volume of the plan is prepared: there, nothing but
  * the header's step can be done.
  */
-static int leave_for_initramfs(struct plan *plan, size_t later)
+static int leave_for_initramfs(struct plan *plan)
 {
 	_cleanup_(freep) char *marker = NULL;
 	bool any = false;
@@ -348,7 +355,7 @@ static int leave_for_initramfs(struct plan *plan, size_t later)
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		any |= is_for_boot(&plan->jobs[i]) && plan->jobs[i].is_os;
 	/* a boot before that one makes room for /boot */
-	if (!plan->has_os || later > 0 || split_waits(plan))
+	if (!plan->has_os || !is_os_ready(plan) || split_waits(plan))
 		return 0;
 	r = text_format(&marker, BOOT_DIRECTORY "/next-boot/%s", plan->id);
 	if (r == 0 && !any)
@@ -359,7 +366,7 @@ static int leave_for_initramfs(struct plan *plan, size_t later)
 }
 
 /* The marks without which no boot would do anything. Return: 0 or negative, said. */
-static int leave_for_boot(struct plan *plan, size_t later)
+static int leave_for_boot(struct plan *plan)
 {
 	_cleanup_(freep) char *marker = NULL;
 	bool any = false;
@@ -367,7 +374,7 @@ static int leave_for_boot(struct plan *plan, size_t later)
 
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		any |= is_for_boot(&plan->jobs[i]) && !plan->jobs[i].is_os;
-	r = leave_for_initramfs(plan, later);
+	r = leave_for_initramfs(plan);
 	if (r == 0 && any)
 		r = worker_marker(plan, &marker);
 	if (r == 0 && any)
@@ -429,11 +436,11 @@ static int run_plan(struct plan *plan)
 		tell_kept(plan);
 	worker_tell_boot(plan);
 	later = worker_begin(plan, false);
-	if (leave_for_boot(plan, later) < 0) {
+	if (leave_for_boot(plan) < 0) {
 		take_back(plan);
 		later = worker_begin(plan, false);
 	}
-	if (later == 0)
+	if (is_os_ready(plan))
 		worker_note_plan(plan);
 	if (!convert_is_stopping())
 		later += convert(plan);
