@@ -105,18 +105,22 @@ int job_settle(void)
  * job_reload() - systemd makes its units of fstab and crypttab again
  *
  * What one of them bound to a name that goes away would be unmounted and closed with it.
+ *
+ * Return: 0 or negative, said in the log.
  */
-void job_reload(void)
+int job_reload(void)
 {
 	static const char *const argv[] = { "systemctl", "daemon-reload", NULL };
 	_cleanup_(freep) char *output = NULL;
 	int status = 0, r = process_run(argv, 60, &status, &output);
 
-	if (r < 0 || status != 0)
-		log_warning("The service manager has not read fstab and crypttab again: %s",
-			    r < 0    ? strerror(-r)
-			    : output ? output
-				     : "it refused");
+	if (r == 0 && status == 0)
+		return 0;
+	log_warning("The service manager has not read fstab and crypttab again: %s",
+		    r < 0    ? strerror(-r)
+		    : output ? output
+			     : "it refused");
+	return r < 0 ? r : -EIO;
 }
 
 /**

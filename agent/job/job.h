@@ -39,7 +39,7 @@ int job_attach(struct job *job);
 const char *job_header_file(const struct job *job);
 int job_header_ending(const struct job *job, char **ret);
 int job_settle(void);
-void job_reload(void);
+int job_reload(void);
 int job_fail(struct job *job, int r, const char *code, const char *remedy, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
 void job_step(struct job *job, const char *name);

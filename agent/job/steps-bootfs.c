@@ -137,7 +137,7 @@ static int mount_boot(struct job *job, const char *device)
 		r = filesystem_mount_one(device, "/boot", BOOT_TYPE, NULL);
 	if (r == 0)
 		r = mount_below(job->inventory);
-	job_reload();
+	(void)job_reload();
 	return r == 0 ? job_look(job) : r;
 }
 
@@ -299,7 +299,7 @@ int step_bootfs_undo(struct job *job)
 		r = -errno;
 	if (r == 0)
 		r = mount_below(job->inventory);
-	job_reload();
+	(void)job_reload();
 	if (r == 0)
 		r = job_look(job);
 	return r == 0 ? return_loader(job) : r;

@@ -227,13 +227,9 @@ static int boot_apply(struct job *job)
 
 	if (r == 0)
 		r = tell_crypttab(job, true, job->is_initrd && job->is_root);
-	if (r != 0)
-		return job_fail(job, r, "boot-files", "Make /etc writable and try again.",
-				"/etc/fstab and /etc/crypttab cannot be changed: %m");
-	/* the unit that systemd has made for the mapping is bound to the header's UUID, which goes
-	 * with the header */
-	job_reload();
-	return 0;
+	return r == 0 ? 0
+		      : job_fail(job, r, "boot-files", "Make /etc writable and try again.",
+				 "/etc/fstab and /etc/crypttab cannot be changed: %m");
 }
 
 static int boot_undo(struct job *job)
@@ -246,7 +242,10 @@ static int boot_undo(struct job *job)
 	r = tell_crypttab(job, r == 1,
 			  job->is_initrd && (r == 0 || job->is_root ||
 					     (job->header && job->header->token->device)));
-	return r == 0 ? entries_point_back(job) : r;
+	if (r == 0)
+		r = entries_point_back(job);
+	(void)job_reload();
+	return r;
 }
 
 /* Plain on its own device, or a header that says that nothing is encrypted any more. */
@@ -273,6 +272,14 @@ static int initialise_apply(struct job *job)
 		r = job_passphrase(job);
 	if (r != 0)
 		return r;
+	/* the unit that systemd has made for the mapping is bound to the header's UUID, which goes
+	 * with the header */
+	r = job_reload();
+	if (r < 0)
+		return job_fail(job, r, "decrypt-failed",
+				"See what \"systemctl daemon-reload\" says, then run vmcryptctl "
+				"resume.",
+				"the service manager does not read /etc/crypttab again: %m");
 	r = header_initialise_decryption(job->backing->path, job->header_file, job->mapping,
 					 job->passphrase);
 	if (r != 0)
@@ -303,6 +310,8 @@ static int put_entries_back(struct job *job)
 	if (r < 0)
 		return job_fail(job, r, "boot-files", "Make /etc writable and try again.",
 				"/etc/fstab and /etc/crypttab cannot be put back: %m");
+	/* nothing of systemd's depends on the mapping any more */
+	(void)job_reload();
 	return 0;
 }
 

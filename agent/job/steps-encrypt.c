@@ -197,7 +197,9 @@ static int make_room_mounted(struct job *job)
 	return r;
 }
 
-static int mount_back(struct job *job)
+/** step_mount_plain() - a data volume without a header is mounted as it was. Return: 0 or negative.
+ */
+int step_mount_plain(struct job *job)
 {
 	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
 	int r = job_look(job);
@@ -458,7 +460,7 @@ static int header_undo(struct job *job)
 	job->is_committing = job->is_committed = false;
 	if (commit_path(job, &file) == 0)
 		(void)file_remove_durably(file);
-	r = mount_back(job);
+	r = step_mount_plain(job);
 	if (r == 0)
 		r = job_look(job);
 	if (r == 0 && job->plain && job->plain->n_mounts > 0) {
@@ -535,6 +537,9 @@ int step_tidy(struct job *job)
 	if (r < 0)
 		log_warning_errno(r, "Volume %s: the snapshot still holds plain sectors: %m",
 				  job->uuid);
+	/* systemd knows the volume by what fstab and crypttab say now */
+	if (!job->is_os)
+		(void)job_reload();
 	return step_close(job);
 }
 

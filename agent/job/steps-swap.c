@@ -246,7 +246,7 @@ static void encrypt(struct job *job, const struct volume *volume)
 				 excuse ? excuse : strerror(-r));
 		return;
 	}
-	job_reload();
+	(void)job_reload();
 	if (start_mapping(name) < 0)
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-later",
 				 volume->uuid, "swap", "Nothing needs to be done.",
@@ -326,7 +326,7 @@ static int decrypt(struct job *job, const struct crypttab_entry *entry, const ch
 	r = crypttab_remove(CRYPTTAB_PATH, entry->name);
 	if (r == 0)
 		(void)record_forget(uuid);
-	job_reload();
+	(void)job_reload();
 	if (!is_plain && systemctl_swap("start", device) < 0)
 		(void)faults_add(&job->plan->report.faults, FAULT_WARNING, "swap-later", uuid,
 				 "release", "Nothing needs to be done.",

@@ -66,6 +66,7 @@ int step_keyslots(struct job *job);
 int step_keyslots_done(struct job *job);
 int step_keyslots_undo(struct job *job);
 int step_build_header(struct job *job, const char *file);
+int step_mount_plain(struct job *job);
 int step_set_committing(struct job *job, bool is_committing);
 int step_encrypt_done(struct job *job);
 int step_convert(struct job *job);

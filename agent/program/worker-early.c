@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "job/job.h"
+#include "job/steps.h"
 #include "program/worker.h"
 
 /* Return: whether the plan needs no further boot. */
@@ -24,6 +25,10 @@ static bool prepare_one(const char *id)
 	}
 	later = worker_begin(plan, true);
 	is_ready = plan->n_jobs > 0; /* none: its journal is on a /boot that is not mounted */
+	/* fstab may name a mapping already, which there is none of */
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		if (!worker_is_over(&plan->jobs[i]) && plan->jobs[i].header_file)
+			(void)step_mount_plain(&plan->jobs[i]);
 	for (size_t i = 0; i < plan->n_jobs; i++)
 		is_ready &= worker_is_over(&plan->jobs[i]) || plan->jobs[i].header != NULL ||
 			    plan->jobs[i].is_os;

@@ -33,7 +33,7 @@ int __wrap_job_fail(struct job *job, int r, const char *code, const char *remedy
 void __wrap_job_step(struct job *job, const char *name);
 int __wrap_job_passphrase(struct job *job);
 int __wrap_job_settle(void);
-void __wrap_job_reload(void);
+int __wrap_job_reload(void);
 int __wrap_device_refresh(const char *path);
 int __wrap_plan_save(struct plan *plan);
 int __wrap_step_snapshot_done(struct job *job);
@@ -94,8 +94,9 @@ int __wrap_job_settle(void)
 	return 0;
 }
 
-void __wrap_job_reload(void)
+int __wrap_job_reload(void)
 {
+	return 0;
 }
 
 int __wrap_device_refresh(const char *path)

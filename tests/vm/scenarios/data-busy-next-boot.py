@@ -16,10 +16,15 @@ def run(rig):
     vm.verify("/data")
     assert vm.run("lsblk -n -o FSTYPE " + vm.devices["data"]).strip() == "ext4"
 
+    # whose start waits for the volume
+    vm.put("/etc/systemd/system/database.service", "[Unit]\nRequiresMountsFor=/data\n[Service]\nType=oneshot\n"
+           "RemainAfterExit=yes\nExecStart=/bin/ls /data\n[Install]\nWantedBy=multi-user.target\n")
+    vm.run("systemctl enable -q database")
     story.enable(vm, "--next-boot")
     assert story.state(vm, uuid)["state"] == "VMRestartPending"
     assert story.show(vm)["data"] == "VMRestartPending"
     vm.reboot()
+    assert vm.run("systemctl is-active database", check=False).out.strip() == "active"
     story.wait_state(vm, [uuid], "Encrypted")
     story.wait_jobs(vm)
     story.assert_encrypted(vm, uuid, "/data")
