@@ -303,6 +303,23 @@ static int read_journal(struct plan *plan)
 	return r < 0 ? r : plan_parse_journal(plan, object);
 }
 
+/* It names volumes, a line each, that are not waited for any more even where they are away. */
+static int read_cancelled(struct plan *plan, const char *path)
+{
+	_cleanup_(freep) char *text = NULL;
+	int r;
+
+	r = file_read(path, JOURNAL_MAX_BYTES, &text, NULL);
+	if (r == -ENOENT)
+		return 0;
+	plan->is_cancelled = true;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < plan->n_jobs; i++)
+		plan->jobs[i].is_given_up = strcasestr(text, plan->jobs[i].uuid) != NULL;
+	return 0;
+}
+
 /* A job with an OS volume has moved to where the initramfs can see it. */
 static int find_directory(struct plan *plan, char **ret_request)
 {
@@ -376,8 +393,9 @@ int plan_load(const char *id, struct plan **ret)
 	r = text_format(&cancelled, STATE_DIRECTORY "/jobs/%s/cancelled", id);
 	if (r < 0)
 		return r;
-	plan->is_cancelled = access(cancelled, F_OK) == 0;
 	r = read_journal(plan);
+	if (r == 0)
+		r = read_cancelled(plan, cancelled);
 	if (r != 0)
 		return r;
 	*ret = steal(plan);

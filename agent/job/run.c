@@ -55,8 +55,8 @@ static bool is_away(const struct job *job)
 /* Return: JOB_E_LATER, or negative: it is given up; said. */
 static int wait_for_disk(struct job *job)
 {
-	if (job->plan->is_cancelled) {
-		(void)job_fail(job, 0, "volume-missing",
+	if (job->is_given_up) {
+		(void)job_fail(job, 0, "volume-away",
 			       "Remove its lines from /etc/fstab and /etc/crypttab.",
 			       "its device %s is not there, and is not waited for any more",
 			       job->device);
@@ -65,7 +65,7 @@ static int wait_for_disk(struct job *job)
 		(void)plan_save(job->plan);
 		return -ENODEV;
 	}
-	(void)job_fail(job, 0, "volume-missing",
+	(void)job_fail(job, 0, "volume-away",
 		       "Attach the disk again: it is looked for every half a minute. If it is gone "
 		       "for good, run vmcryptctl disable --volume with its UUID.",
 		       "its device %s is not there", job->device);

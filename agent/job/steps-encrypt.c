@@ -204,7 +204,9 @@ int step_mount_plain(struct job *job)
 	struct volume was = { .mounts = job->mounts, .n_mounts = job->n_mounts };
 	int r = job_look(job);
 
-	if (r < 0 || job->is_os || !job->plain || job->plain->n_mounts > 0)
+	/* below a header elsewhere the device shows the filesystem, too, until its data moves */
+	if (r < 0 || job->is_os || job->header || job->mapped || !job->plain ||
+	    job->plain->n_mounts > 0)
 		return r;
 	return filesystem_mount_all(job->plain->path, &was);
 }

@@ -212,7 +212,7 @@ void entry_restart(struct job_entry *entry)
 
 bool entry_misses(const struct job_entry *entry)
 {
-	return daemon_report_has(entry->report, "volume-missing");
+	return daemon_report_has(entry->report, "volume-away");
 }
 
 /* Its worker comes back every half a minute: to ask for a key before anything is committed, or to

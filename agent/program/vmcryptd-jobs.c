@@ -293,15 +293,14 @@ int jobs_cancel(struct jobs *jobs, const char *id, const struct request *request
 	if (!entry || entry->is_paused)
 		return -EBUSY;
 	/* half encrypted, and on no machine now: that it is gone for good is said by its name */
-	if (entry_misses(entry) &&
-	    !daemon_report_names_all(entry->report, "volume-missing", request))
+	if (entry_misses(entry) && !daemon_report_names_all(entry->report, "volume-away", request))
 		return -EBUSY;
 	comes_back = entry_comes_back(entry);
 	if (entry->request->kind != REQUEST_ENCRYPT && !(comes_back && entry_misses(entry)))
 		return -EBUSY;
 	if (!comes_back && (entry->is_active || !json_get_bool(entry->report, "restart", false)))
 		return -EBUSY;
-	r = store_job_cancel(id);
+	r = store_job_cancel(id, request);
 	if (r == 0)
 		r = entry_blank(entry);
 	/* started again when it has stopped */

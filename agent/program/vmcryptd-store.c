@@ -250,15 +250,28 @@ int store_job_write_final(const char *id, struct json_object *report)
 	return r < 0 ? r : json_write_file(path, report, 0600);
 }
 
-/** store_job_cancel() - tell a job's worker to take back what waits for a boot. Return: 0 or
- * -errno. */
-int store_job_cancel(const char *id)
+/**
+ * store_job_cancel() - tell a job's worker to take back what waits for a boot
+ * @request: the volumes that it names are not waited for any more either, should they be away
+ *
+ * Return: 0 or -errno.
+ */
+int store_job_cancel(const char *id, const struct request *request)
 {
-	_cleanup_(freep) char *path = NULL;
+	_cleanup_(freep) char *path = NULL, *text = strdup("");
 	int r;
 
-	r = text_format(&path, STORE_JOBS_DIRECTORY "/%s/cancelled", id);
-	return r < 0 ? r : file_write_atomic(path, "", 0, 0600);
+	r = text ? text_format(&path, STORE_JOBS_DIRECTORY "/%s/cancelled", id) : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < request->n_volumes; i++) {
+		char *longer;
+
+		r = text_format(&longer, "%s%s\n", text, request->volumes[i]);
+		if (r < 0)
+			break;
+		free(text);
+		text = longer;
+	}
+	return r < 0 ? r : file_write_atomic(path, text, strlen(text), 0600);
 }
 
 /** store_job_forget_run() - the last worker's report, before a new one starts. Return: 0 or -errno.

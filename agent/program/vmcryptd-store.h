@@ -44,7 +44,7 @@ int store_job_read_request(const char *id, struct request **ret);
 int store_job_read_final(const char *id, struct json_object **ret);
 int store_job_read_run(const char *id, struct json_object **ret);
 int store_job_write_final(const char *id, struct json_object *report);
-int store_job_cancel(const char *id);
+int store_job_cancel(const char *id, const struct request *request);
 int store_job_forget_run(const char *id);
 int store_job_keep_reboot(const char *id);
 bool store_job_take_reboot(const char *id, bool is_first);

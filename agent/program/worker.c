@@ -432,7 +432,7 @@ static int run_plan(struct plan *plan)
 				    "The mark for the next boot cannot be removed.");
 		return conclude_failed(plan);
 	}
-	if (plan->is_cancelled)
+	if (plan->is_cancelled && plan->request->kind == REQUEST_ENCRYPT)
 		tell_kept(plan);
 	worker_tell_boot(plan);
 	later = worker_begin(plan, false);

@@ -32,6 +32,13 @@ ROWS = [
     ("headers for this boot", {"var/lib/vmcrypt/next-boot/job": "", "etc/fstab": ""}, [NEXT_BOOT]),
 ]
 
+FSTAB = ("# a comment /z ext4\nUUID=aaaa / ext4 defaults 0 1\nUUID=bbbb /var btrfs subvol=@var 0 2\n"
+         "UUID=bbbb /home btrfs subvol=@home 0 2\nUUID=cccc /data ext4 defaults 0 2\n/dev/sdc1 none swap sw 0 0\n"
+         "/dev/sdd1 /mnt/my\\040disk xfs defaults 0 0\nLABEL=\"x\" /z ext4 defaults 0 2\n")
+# before these, and no others; what /var lies on is needed first
+ORDER = ["home.mount", "data.mount", r"systemd-fsck@dev-disk-by\x2duuid-cccc.service", r"mnt-my\x20disk.mount",
+         "systemd-fsck@dev-sdd1.service", "z.mount", r"systemd-fsck@dev-disk-by\x2dlabel-x.service"]
+
 
 def wants(root: pathlib.Path, into: pathlib.Path) -> list[str]:
     subprocess.run([GENERATOR, into, into, into], check=True,
@@ -53,6 +60,19 @@ def main() -> None:
         if found != expected:
             print(f"{name}: wants {found}, not {expected}", file=sys.stderr)
             failed += 1
+    with tempfile.TemporaryDirectory() as folder:
+        root, into = pathlib.Path(folder, "root"), pathlib.Path(folder, "into")
+        into.mkdir()
+        (root / "var/lib/vmcrypt/next-boot").mkdir(parents=True)
+        (root / "var/lib/vmcrypt/next-boot/job").touch()
+        (root / "etc").mkdir()
+        (root / "etc/fstab").write_text(FSTAB, encoding="utf-8")
+        wants(root, into)
+        text = (into / "vmcrypt-next-boot.service.d/60-mounts.conf").read_text(encoding="utf-8")
+    found = [line.removeprefix("Before=") for line in text.splitlines() if line.startswith("Before=")]
+    if found != ORDER:
+        print(f"ordered before {found}, not {ORDER}", file=sys.stderr)
+        failed += 1
     sys.exit(1 if failed else 0)
 
 

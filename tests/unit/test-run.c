@@ -212,8 +212,10 @@ static void test_away(void **state)
 	world.fails = 1;
 	world.failure = -ENODEV;
 	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
-	plan.is_cancelled = true;
+	plan.is_cancelled = true; /* for the sake of others */
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
 	assert_false(job.has_failed);
+	job.is_given_up = true;
 	assert_int_equal(job_run(&job, &steps, NULL), -ENODEV);
 	assert_true(job.has_failed);
 	assert_string_equal(world.applied, "");

@@ -13,7 +13,7 @@ def wait_missing(vm):
     end = time.monotonic() + 180
     while True:
         report = story.newest(story.show(vm))[0]
-        if "volume-missing" in [fault["code"] for fault in report["faults"]] and report["state"] == "waiting":
+        if "volume-away" in [fault["code"] for fault in report["faults"]] and report["state"] == "waiting":
             return report
         assert report["state"] in ("running", "waiting") and time.monotonic() < end, report
         time.sleep(vm.LOOK_S)

@@ -15,7 +15,7 @@ ONLY_BY_NAME = True
 STAGE = "os-pending"
 HEAD_BYTES = 16 << 20
 KEYSLOT_KIB = (32, 252)  # offset and size of the first keyslot's area, that of all our headers
-NEAR_PERCENT = 15         # from here on it is stopped and looked at all the time
+NEAR_PERCENT = 30         # from here on it is stopped and looked at all the time
 
 # Let the process that moves the data go on for a moment, until a step that has the first segment is on.
 FREEZE = """
@@ -86,7 +86,7 @@ def freeze(vm, header, state):
         assert time.monotonic() < end, row
         time.sleep(vm.LOOK_S)
     vm.put("/run/freeze", FREEZE)
-    vm.run(f"dd if=/dev/urandom of=/dev/null count=1 status=none; python3 /run/freeze {header}", timeout=300)
+    vm.run(f"dd if=/dev/urandom of=/dev/null count=1 status=none; python3 /run/freeze {header}", timeout=600)
 
 
 def cut_recovery(vm):
