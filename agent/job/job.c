@@ -17,6 +17,7 @@
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
 
+#define BOOTED "/run/systemd/system" /* sd_booted(3) */
 #define SETTLE_TIMEOUT_S                                                                           \
 	"30" /* udev's own default is 120; a change of one device takes milliseconds */
 
@@ -106,14 +107,17 @@ int job_settle(void)
  *
  * What one of them bound to a name that goes away would be unmounted and closed with it.
  *
- * Return: 0 or negative, said in the log.
+ * Return: 0 (also where systemd does not run), or negative, said in the log.
  */
 int job_reload(void)
 {
 	static const char *const argv[] = { "systemctl", "daemon-reload", NULL };
 	_cleanup_(freep) char *output = NULL;
-	int status = 0, r = process_run(argv, 60, &status, &output);
+	int status = 0, r;
 
+	if (access(BOOTED, F_OK) < 0)
+		return 0;
+	r = process_run(argv, 60, &status, &output);
 	if (r == 0 && status == 0)
 		return 0;
 	log_warning("The service manager has not read fstab and crypttab again: %s",
