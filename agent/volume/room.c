@@ -124,12 +124,21 @@ static int grow_partition(const struct inventory *inventory, const struct volume
 			  const struct now *now, char **ret_detail)
 {
 	const struct volume *disk = inventory_disk_of(inventory, volume);
-	int r;
+	int held, r;
 
 	if (!disk)
 		return FILESYSTEM_E_NO_ROOM;
+	held = open(volume->path, O_RDONLY | O_CLOEXEC);
+	if (held < 0)
+		return -errno;
 	r = table_grow(disk->path, volume->partition_number, needed(now));
-	if (r <= 0)
+	/* udev reads the table again when the disk has been written, some time after; where nobody
+	 * has a partition open they all go away for a moment. So it stays open, as long as the
+	 * process: in the initramfs nobody else has */
+	if (r == 0)
+		return 0;
+	(void)close(held);
+	if (r < 0)
 		return r;
 	r = say(ret_detail, r == TABLE_E_NO_GAP ? "there is no gap behind its partition"
 						: "its partition table is not supported");
