@@ -99,6 +99,7 @@ struct plan {
 	struct secret *recovery;
 	bool has_os;       /* one of whose steps the initramfs has to know */
 	bool is_cancelled; /* what waits for a boot is taken back */
+	bool is_look;      /* no job: what stands in the way is all that is asked */
 	bool is_initramfs; /* we run there: /boot is all there is of the system */
 	bool is_ended;     /* nothing is left to do: the final report is stored */
 };

@@ -340,6 +340,13 @@ int preflight_volume(struct plan *plan, struct inventory *inventory, struct job 
 			      "Its device is not there.");
 	if (is_encrypt)
 		r = check_encrypt(plan, inventory, volume, job);
+	if (r == 0 && is_encrypt && job->room == ROOM_DETACHED)
+		r = reason(
+			plan, job, FAULT_WARNING, "header-detached",
+			"When it is encrypted, and after each change of its keyslots, copy the file "
+			"(column HEADER of `vmcryptctl show`) to another machine.",
+			"Its header will be a file below /boot/vmcrypt/headers. Without that file "
+			"nobody can read the volume again, with any key.");
 	if (r == 0 && is_encrypt && !plan->request->is_next_boot && !job->is_os)
 		r = check_nested(plan, inventory, volume, job);
 	if (r == 0 && is_encrypt && !job->is_os)

@@ -243,12 +243,36 @@ static int check_vault(struct plan *plan)
 	return r;
 }
 
+/* All that was asked for by its type is encrypted, and at least one volume is. */
+static bool is_all_encrypted(const struct plan *plan, const struct inventory *inventory)
+{
+	const struct request *request = plan->request;
+	bool has_os = false, has_data = false;
+
+	for (size_t i = 0; i < inventory->n; i++) {
+		const struct volume *volume = &inventory->volumes[i];
+
+		if (!volume->filesystem || volume->n_mounts == 0 ||
+		    volume_excuse(inventory, volume, request->wants_os, request->wants_data) !=
+			    VOLUME_EXCUSE_ENCRYPTED)
+			continue;
+		has_os |= volume->role == VOLUME_ROLE_OS;
+		has_data |= volume->role == VOLUME_ROLE_DATA;
+	}
+	return request->n_volumes == 0 && (!request->wants_os || has_os) &&
+	       (!request->wants_data || has_data || has_os) && plan->n_jobs == 0;
+}
+
 /* Why nothing was selected, volume by volume. */
 static int explain_nothing(struct plan *plan, struct inventory *inventory)
 {
 	const struct request *request = plan->request;
 	int r;
 
+	if (plan->is_look && request->kind == REQUEST_ENCRYPT && is_all_encrypted(plan, inventory))
+		return machine(plan, FAULT_WARNING, "already-encrypted",
+			       "Nothing needs to be done; see `vmcryptctl show`.",
+			       "The volumes of this type are encrypted already.");
 	r = machine(plan, FAULT_ERROR, "no-volume",
 		    "See `vmcryptctl volumes` for each device and why it is left out.",
 		    request->kind == REQUEST_ENCRYPT
@@ -302,6 +326,17 @@ static int explain_root(struct plan *plan, const struct inventory *inventory)
 		"The root cannot be encrypted. %s", volume_excuse_sentence(excuse));
 }
 
+/* Nothing is to be changed: can the next boot open what is encrypted, with any kernel? */
+static int preflight_boots(struct plan *plan)
+{
+	int r;
+
+	r = check_library(plan);
+	if (r == 0)
+		r = check_boot_files(plan);
+	return r == 0 ? preflight_images(plan) : r;
+}
+
 /**
  * preflight_run() - every reason not to start, and what is worth knowing
  * @plan:      with its jobs decided; reasons are added to its report
@@ -316,6 +351,8 @@ int preflight_run(struct plan *plan, struct inventory *inventory)
 
 	if (request->kind == REQUEST_GROW)
 		return preflight_grow(plan);
+	if (request->kind == REQUEST_CHECK)
+		return preflight_boots(plan);
 	r = check_library(plan);
 	if (r == 0)
 		r = check_kernel(plan);

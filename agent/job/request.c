@@ -22,7 +22,8 @@ enum {
 	FOR_DECRYPT = 1 << REQUEST_DECRYPT,
 	FOR_RESTORE = 1 << REQUEST_RESTORE,
 	FOR_GROW = 1 << REQUEST_GROW,
-	FOR_ALL = FOR_ENCRYPT | FOR_DECRYPT | FOR_RESTORE | FOR_GROW,
+	FOR_CHECK = 1 << REQUEST_CHECK,
+	FOR_ALL = FOR_ENCRYPT | FOR_DECRYPT | FOR_RESTORE | FOR_GROW | FOR_CHECK,
 };
 
 /* clang-format off */
@@ -31,6 +32,7 @@ static const char *const kind_names[] = {
 	[REQUEST_DECRYPT] = "decrypt",
 	[REQUEST_RESTORE] = "restore",
 	[REQUEST_GROW] = "grow",
+	[REQUEST_CHECK] = "check",
 };
 
 static const struct parameter {
@@ -149,7 +151,7 @@ static int read_kind(struct json_object *object, enum request_kind *ret,
 			return 0;
 		}
 	*ret = REQUEST_ENCRYPT;
-	return problem(problems, "kind", "Say encrypt, decrypt, restore or grow.",
+	return problem(problems, "kind", "Say encrypt, decrypt, restore, grow or check.",
 		       "The kind of the request, \"%.*s\", is not known.", ECHO_MAX,
 		       text ? text : "");
 }
@@ -195,7 +197,7 @@ static int read_volume_type(struct json_object *object, struct request *request,
 {
 	const char *text = json_get_string(object, "volume_type");
 
-	if (request->kind == REQUEST_RESTORE)
+	if (request->kind == REQUEST_RESTORE || request->kind == REQUEST_CHECK)
 		return 0;
 	if (!text && request->kind == REQUEST_ENCRYPT)
 		return problem(problems, "volume_type", "Say Data, OS or All.",

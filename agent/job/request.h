@@ -21,6 +21,7 @@ enum request_kind {
 	REQUEST_DECRYPT,
 	REQUEST_RESTORE, /* a snapshot */
 	REQUEST_GROW,    /* volumes follow their devices, which have become larger */
+	REQUEST_CHECK,   /* no job: what is encrypted already, will it boot? */
 };
 
 struct request {
@@ -51,8 +52,8 @@ struct request *request_free(struct request *request);
 void request_freep(struct request **request);
 void request_problems_clear(struct request_problems *problems);
 
-/* JSON names: kind ("encrypt" "decrypt" "restore" "grow"), volume_type, provider, vault, kek,
- * algorithm, client_id, key_directory, snapshot, volumes, format_all, next_boot, recovery_key,
+/* JSON names: kind ("encrypt" "decrypt" "restore" "grow" "check"), volume_type, provider, vault,
+ * kek, algorithm, client_id, key_directory, snapshot, volumes, format_all, next_boot, recovery_key,
  * detached_header, allow_other_region, reboot. Unknown names are problems too. Returns 0 (also with
  * problems: then *ret is NULL) or -errno. */
 int request_from_json(struct json_object *object, struct request **ret,

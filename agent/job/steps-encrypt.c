@@ -500,7 +500,8 @@ int step_keep_header_backup(struct job *job)
 	r = header_backup(job->backing->path, job_header_file(job), path);
 	if (r != 0 || !job->is_os)
 		return r;
-	/* where the header is on /boot, /boot may be what is lost */
+	/* a /boot that is damaged while the root is open; for one that is lost with the machine off
+	 * there is only the copy that "header-detached" asks for */
 	r = directory_make(STATE_DIRECTORY "/headers", 0700);
 	if (r == 0)
 		r = text_format(&elsewhere, STATE_DIRECTORY "/headers/%s.backup", job->header_uuid);

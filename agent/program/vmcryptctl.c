@@ -32,7 +32,8 @@ static const char help[] =
 	"  enable              encrypt volumes; they stay in use meanwhile\n"
 	"  disable             decrypt volumes\n"
 	"  grow                let encrypted volumes follow disks that have become larger\n"
-	"  check               say what would stand in the way of enable, change nothing\n"
+	"  check               say what would stand in the way of enable, change nothing;\n"
+	"                      without options: can every kernel unlock the root?\n"
 	"  show                the state of the volumes, read from the disks\n"
 	"  volumes             every block device, and which ones a volume type selects\n"
 	"  recover [VOLUME]    how to open and repair volumes on another machine\n"
@@ -300,7 +301,9 @@ static int run_check(struct run *run, const char *kind)
 	(void)fflush(stdout);
 	errors = fault_print_list(json_get_array(answer.parameters, "faults"), stderr);
 	if (errors == 0 && !wants_json(run))
-		(void)puts("Nothing stands in the way.");
+		(void)puts(strcmp(kind, "check") == 0
+				   ? "Nothing stands in the way of the next boot."
+				   : "Nothing stands in the way.");
 	return errors > 0 ? CTL_REFUSED : CTL_OK;
 }
 
@@ -498,7 +501,10 @@ static int run_verb(struct run *run)
 	case VERB_GROW:
 		return run_request(run, INTERFACE "Grow", "grow");
 	case VERB_CHECK:
-		return run_check(run, "encrypt");
+		/* asked for nothing: what is encrypted already */
+		return run_check(run, json_object_object_length(run->options->request) > 0
+					      ? "encrypt"
+					      : "check");
 	case VERB_SHOW:
 		return run_show(run);
 	case VERB_VOLUMES:

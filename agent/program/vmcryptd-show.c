@@ -164,7 +164,10 @@ static int make_volumes(const struct show *show, struct json_object *look, struc
 /* An open job is a reason too, which the inspector does not know. */
 static int add_running(const struct show *show, struct json_object *array)
 {
-	const struct job_entry *entry = jobs_find_overlap(show->shows->jobs, show->request);
+	const struct job_entry *entry =
+		show->request->kind == REQUEST_CHECK
+			? NULL
+			: jobs_find_overlap(show->shows->jobs, show->request);
 	_cleanup_(faults_clear) struct faults faults = { 0 };
 	_cleanup_(json_putp) struct json_object *added = NULL;
 	int r;

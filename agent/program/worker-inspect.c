@@ -78,6 +78,7 @@ static int answer_check(struct json_object *question, struct json_object **ret)
 
 	if (!plan || !answer)
 		return -ENOMEM;
+	plan->is_look = true;
 	r = request_from_json(json_get_object(question, "request"), &plan->request, &problems);
 	request_problems_clear(&problems);
 	if (r == 0 && !plan->request)

@@ -57,6 +57,7 @@ static void test_accepted(void **state)
 		  "{'kind':'grow','volume_type':'All'}" },
 		{ "grow one",           "{'kind':'grow','volume_type':'Data','volumes':['12AB-34cd']}",
 		  "{'kind':'grow','volume_type':'Data','volumes':['12AB-34cd']}" },
+		{ "check what there is", "{'kind':'check'}", "{'kind':'check'}" },
 		{ "restore",            "{'kind':'restore','snapshot':'20261122T042233Z-3fa9'}",
 		  "{'kind':'restore','snapshot':'20261122T042233Z-3fa9'}" },
 	};
@@ -119,6 +120,8 @@ static void test_refused(void **state)
 		{ "grow with a vault",   "{'kind':'grow'," VAULT "}",           { "vault" } },
 		{ "grow at boot",        "{'kind':'grow','next_boot':true}",    { "next_boot" } },
 		{ "grow nothing",        "{'kind':'grow','volumes':[]}",        { "volumes" } },
+		{ "check with a vault",  "{'kind':'check'," VAULT "}",          { "vault" } },
+		{ "check of a type",     "{'kind':'check','volume_type':'OS'}", { "volume_type" } },
 		{ "restore nothing",     "{'kind':'restore'}",                  { "snapshot" } },
 		{ "restore upwards",     "{'kind':'restore','snapshot':'../x'}", { "snapshot" } },
 		{ "restore hidden",      "{'kind':'restore','snapshot':'.x'}",  { "snapshot" } },
