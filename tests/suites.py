@@ -213,9 +213,9 @@ def scenarios(pattern):
     return {path.stem for path in (TESTS / "vm/scenarios").glob(f"{pattern}.py")}
 
 
-def os_scenarios():
-    """Those of the OS disk that take too long for every run."""
-    return sorted(name for name in scenarios("os-*") - scenarios("os-qemu-*")
+def long_scenarios():
+    """Those that take too long for every run, most of them of the OS disk."""
+    return sorted(name for name in scenarios("*") - scenarios("os-qemu-*")
                   if "\nONLY_BY_NAME = True\n" in (TESTS / "vm/scenarios" / f"{name}.py").read_text())
 
 
@@ -232,8 +232,8 @@ SUITES = {
               "the emulated vault against the vendor's own clients, and our key service against it"),
     "vm": (["build", "cloud", "vm", "qemu"], lambda: run_runner(TESTS / "vm/run"),
            "whole machines: encryption, reboots, power cuts, outages"),
-    "os": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run", *os_scenarios()),
-           "the rest of the OS disk's scenarios; an hour and more, so only when named"),
+    "os": (["build", "cloud", "vm"], lambda: run_runner(TESTS / "vm/run", *long_scenarios()),
+           "the long ones of them, nearly all of the OS disk; an hour and more, so only when named"),
     "qemu": (["build", "cloud", "vm", "qemu"],
              lambda: run_runner(TESTS / "vm/run", "-j1", *sorted(scenarios("os-qemu-*"))),
              "the same behind real firmware and GRUB, with Debian's own kernel; slow, so only when named"),
