@@ -22,6 +22,7 @@ CONSOLE_TAIL_LINES = 40
 # 256 pairs of ancient terminals would be most of what udev has to look at
 KERNEL_ARGUMENTS = ("panic=-1", "pty.legacy_count=0")
 PLAIN_ROOT = ("root=/dev/ubda", "rw")
+LAST_WORDS = ("reboot: Restarting system", "reboot: Power down", "reboot: System halted")
 MAC = "00:0d:3a:00:00:04"
 
 
@@ -213,12 +214,33 @@ class Machine:
         return timer
 
     def wait_off(self, timeout=60):
-        """Wait until the kernel has ended by itself."""
+        """Wait until the kernel has ended by itself.
+
+        Where there is firmware, the kernel's last word is its end; here the process has to end after it. When it
+        does not, which was seen once, it is said how it hangs.
+        """
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise MachineError(f"{self.name} is still up after {timeout} s") from None
+            if not self.printed().rstrip().endswith(LAST_WORDS):
+                raise MachineError(f"{self.name} is still up after {timeout} s") from None
+            print(f"note: {self.name} has gone off, its process hangs: {self._hangs_in()}")
+            self.power_cut()
         self._read_to_the_end()
+
+    def _hangs_in(self):
+        """State and system call of the kernel's process, with its children's."""
+        found = []
+        for pid in self._kernel_pids():
+            for task in [pid, *pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]:
+                folder = pathlib.Path(f"/proc/{task}")
+                try:
+                    state = re.search(r"^State:\s*(\w)", (folder / "status").read_text(), re.M).group(1)
+                    found.append(f"{task} {state} {(folder / 'wchan').read_text()} "
+                                 f"{(folder / 'syscall').read_text().strip()}")
+                except (OSError, AttributeError) as error:
+                    found.append(f"{task} {error}")
+        return "; ".join(found)
 
     # -- console
 

@@ -45,7 +45,10 @@ def run(rig):
     rig.cloud.start("vault")
     vm.put("/etc/dracut.conf.d/vmtest.conf", os_story.DRACUT_CONF)
 
-    os_story.enable(vm, "--key-encryption-key", story.KEK, timeout=prepared_s)
+    # a recovery key, which the root's giving way would have left nobody to see
+    os_story.enable(vm, "--key-encryption-key", story.KEK, "--recovery-key-fd=9", "9>/run/recovery-key",
+                    timeout=prepared_s)
+    assert len(vm.get("/run/recovery-key").strip()) > 60
     os_story.assert_pending(vm)
 
     vm.reboot(timeout=400)

@@ -11,15 +11,26 @@ STAGE = "os-pending"
 INSTALL = "run-parts --exit-on-error --arg={0} --arg=/boot/vmlinuz-{0} /etc/kernel/postinst.d 2>&1"
 
 
+def assert_in_the_middle(vm):
+    row = story.state(vm, os_story.ROOT)
+    assert row["state"] == "EncryptionInProgress" and 0 < row["percent"] < 100, row
+
+
 def run(rig):
     vm = os_story.pending(rig)
     vm.boot()
     version = vm.run("uname -r").strip()
 
     # the kernel's package is upgraded in the middle of the conversion, which then goes on after a reboot
+    vm.wait_for("vmcryptctl show --json=short | jq -e '[.volumes[].percent // 0] | max > 0'")
+    vm.run("vmcryptctl pause")
+    assert_in_the_middle(vm)
     vm.run(INSTALL.format(version), timeout=os_story.PREPARED_S)
+    assert_in_the_middle(vm)
     vm.reboot(timeout=180)
     assert f"/dev/mapper/{os_story.root_mapping()}" == vm.run("findmnt -n -o SOURCE /").strip()
+    assert_in_the_middle(vm)
+    vm.run("vmcryptctl resume")
     story.wait_state(vm, [os_story.ROOT], "Encrypted", timeout=900)
     story.wait_jobs(vm)
     vm.verify("/srv")
@@ -37,3 +48,8 @@ def run(rig):
     assert new in said and "cannot unlock" in said, said
     stale = os_story.stale_images(vm)
     assert len(stale) == 1 and new in stale[0], stale
+    vm.run(f"update-initramfs -u -k {new}", timeout=os_story.PREPARED_S)
+    assert os_story.stale_images(vm) == []
+    # nothing is left to encrypt, which is no reason to call it wrong
+    said = vm.run(f"vmcryptctl check --volume-type OS --disk-encryption-keyvault {story.VAULT} 2>&1", timeout=240)
+    assert "already-encrypted" in said, said

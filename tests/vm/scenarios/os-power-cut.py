@@ -80,31 +80,35 @@ class Journey:
 
 
 def prepare_with_cuts(rig, chance, count, seed):
-    """From plain to prepared, cut off at random moments: plain at each boot, and it goes on by itself."""
+    """From plain to prepared, cut off at random moments: plain at each boot, and it goes on by itself.
+
+    What was prepared so is then booted once, and encrypts. Return: how many cuts there were.
+    """
     vm = os_story.prepare(rig)
     vm.shutdown()
     vm.flatten_root()
     vm.lossy = seed
     vm.boot()
     os_story.enable(vm, "--no-wait")
-    cuts = []
-    while len(cuts) < count:
+    journey = Journey(vm, chance, count)
+    while journey.left > 0:
         moment = chance.uniform(0, PREPARE_S)
         time.sleep(moment)
         if story.show(vm)["os"] == "VMRestartPending":
             break
-        vm.power_cut()
-        cuts.append(f"{moment:.1f}")
-        vm.boot(wait="agent", timeout=BOOT_S)
-        vm.verify("/srv")
-        if "/dev/mapper/" in vm.run("findmnt -n -o SOURCE /"):
+        journey.cut("prepare", 0)
+        journey.cuts[-1] = f"prepare+{moment:.1f}"
+        if journey.boot() not in ("NotEncrypted", "VMRestartPending"):
             break  # the cut came when all was prepared, and this boot has begun it
-        vm.wait_for("systemctl is-active vmcryptd", timeout=120)
     vm.wait_for("vmcryptctl show --json=short | jq -e '.os != \"NotEncrypted\"'", timeout=600,
                 interval=5)  # looking takes a second of the machine's only processor
+    if story.show(vm)["os"] == "VMRestartPending":
+        vm.power_cut()
+        word = journey.boot()
+        assert word in ("EncryptionInProgress", "Encrypted"), word
     vm.power_cut()
-    print(f"note: prepare: {len(cuts)} cuts: {' '.join(cuts)}")
-    return len(cuts)
+    print(f"note: prepare: {len(journey.cuts)} cuts: {', '.join(journey.cuts)}")
+    return len(journey.cuts)
 
 
 def run(rig):
@@ -112,14 +116,17 @@ def run(rig):
     chance = random.Random(seed)
     print(f"note: seed {seed}, {CUTS} cuts")
     done = journeys = 0
+    of_prepare = max(1, CUTS // 10)
     vm = os_story.pending(rig, lossy=seed)
-    while done < CUTS - CUTS // 10:
+    while done < CUTS - of_prepare:
         journeys += 1
-        journey = Journey(vm, chance, CUTS - CUTS // 10 - done)
+        journey = Journey(vm, chance, CUTS - of_prepare - done)
         journey.go()
         done += len(journey.cuts)
         print(f"note: {len(journey.cuts)} cuts: {', '.join(journey.cuts)}")
-        vm = os_story.pending(rig, lossy=seed + journeys)
-    if done < CUTS:
-        done += prepare_with_cuts(rig, chance, CUTS - done, seed)
+        if done < CUTS - of_prepare:
+            vm = os_story.pending(rig, lossy=seed + journeys)
+    while done < CUTS:
+        journeys += 1
+        done += prepare_with_cuts(rig, chance, CUTS - done, seed + journeys)
     print(f"note: {done} cuts, {journeys} machines, no file changed")

@@ -13,9 +13,9 @@ NO_IDENTITY = r"The instance metadata service \S+ cannot be reached.*; trying ag
 
 
 def boot_unanswered(vm, wanted):
-    """Power on, and wait until the console has said what is wrong."""
+    """Power on, and wait until the console has said what is wrong: what has to be mended, at once."""
     vm.boot(wait=None)
-    vm.wait_console(r"attempt 2: .*" + wanted, 180)
+    vm.wait_console(rf"attempt {2 if wanted.endswith('trying again') else 1}: .*" + wanted, 180)
     assert "BusyBox" not in vm.printed() and "(initramfs)" not in vm.printed()
 
 
@@ -29,7 +29,9 @@ def run(rig):
              r"Key vault \S+ cannot be found: its name does not resolve.*; trying again"),
             (lambda: rig.cloud.stop("dhcp"), lambda: rig.cloud.start("dhcp"), NO_IDENTITY),
             (lambda: rig.cloud.fault("forbidden-by-rbac", service="vault", count=None), rig.cloud.clear,
-             r"no role that allows it to unwrap.*403 ForbiddenByRbac.*; next try in \d+ seconds")):
+             r"no role that allows it to unwrap.*403 ForbiddenByRbac.*; next try in \d+ seconds"),
+            (lambda: rig.cloud.fault("disabled", service="vault", count=None), rig.cloud.clear,
+             r"is disabled \(403 KeyDisabled.*; next try in \d+ seconds")):
         stop()
         boot_unanswered(vm, wanted)
         start()
