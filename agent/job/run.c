@@ -45,21 +45,32 @@ static int give_back(struct job *job, const struct steps *steps)
 	return -ECANCELED;
 }
 
-/* Encrypted, or on its way, and detached or late: what it needs to be unlocked is not undone. */
-static bool is_away(const struct job *job)
+/**
+ * job_is_away() - encrypted, or on its way, and detached or late
+ *
+ * What it needs to be unlocked is not undone. Where its device was, there may be another disk: then
+ * neither a header nor a filesystem of the volume's is on that.
+ */
+bool job_is_away(const struct job *job)
 {
-	return !job->backing && (job->is_committing || job->is_committed ||
-				 job->plan->request->kind == REQUEST_DECRYPT);
+	bool is_decrypt = job->plan->request->kind == REQUEST_DECRYPT;
+
+	if (!job->backing)
+		return job->is_committing || job->is_committed || is_decrypt;
+	return !is_decrypt && job->is_committed && !job->is_committing && !job->is_restoring &&
+	       !job->header && !job->plain;
 }
 
-/* Return: JOB_E_LATER, or negative: it is given up; said. */
-static int wait_for_disk(struct job *job)
+/** job_wait_for_disk() - Return: JOB_E_LATER, or negative: it is given up; said. */
+int job_wait_for_disk(struct job *job)
 {
+	const char *what = job->backing ? "is another" : "is not there";
+
 	if (job->is_given_up) {
 		(void)job_fail(job, 0, "volume-away",
 			       "Remove its lines from /etc/fstab and /etc/crypttab.",
-			       "its device %s is not there, and is not waited for any more",
-			       job->device);
+			       "its device %s %s, and is not waited for any more", job->device,
+			       what);
 		job->has_failed = true;
 		job->progress->state = JOB_FAILED;
 		(void)plan_save(job->plan);
@@ -68,7 +79,7 @@ static int wait_for_disk(struct job *job)
 	(void)job_fail(job, 0, "volume-away",
 		       "Attach the disk again: it is looked for every half a minute. If it is gone "
 		       "for good, run vmcryptctl disable --volume with its UUID.",
-		       "its device %s is not there", job->device);
+		       "its device %s %s", job->device, what);
 	return JOB_E_LATER;
 }
 
@@ -99,8 +110,8 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 		return job_fail(job, r, "cannot-look", "Look at the kernel's log.",
 				"its state cannot be read: %m");
 	job->is_committed |= job->header && !job->is_committing;
-	if (is_away(job))
-		return wait_for_disk(job);
+	if (job_is_away(job))
+		return job_wait_for_disk(job);
 	if ((job->has_boot_failed || job->plan->is_cancelled) && !job->plan->is_initramfs &&
 	    job->plan->request->kind == REQUEST_ENCRYPT && !job->header && !job->is_committing)
 		return give_back(job, steps);

@@ -297,7 +297,8 @@ int snapshot_take_head(struct job *job)
  * snapshot_put_head_back() - for an undo before anybody has written
  *
  * What a volume is known by is zeroed first and written last: cut in between, it is nothing that
- * anybody would open or mount, and calling this again is right.
+ * anybody would open or mount, and calling this again is right. Refused with -EBUSY below what is
+ * open or mounted.
  *
  * Return: 0 or -errno.
  */
@@ -315,11 +316,11 @@ int snapshot_put_head_back(struct job *job)
 		return -errno;
 	if (head.st_size <= CREST_BYTES)
 		return -EBADMSG;
-	r = file_copy_range("/dev/zero", 0, device, 0, CREST_BYTES, O_WRONLY);
+	r = file_copy_range("/dev/zero", 0, device, 0, CREST_BYTES, O_WRONLY | O_EXCL);
 	if (r == 0)
 		r = file_copy_range(path, CREST_BYTES, device, CREST_BYTES,
-				    (uint64_t)head.st_size - CREST_BYTES, O_WRONLY);
-	return r == 0 ? file_copy_range(path, 0, device, 0, CREST_BYTES, O_WRONLY) : r;
+				    (uint64_t)head.st_size - CREST_BYTES, O_WRONLY | O_EXCL);
+	return r == 0 ? file_copy_range(path, 0, device, 0, CREST_BYTES, O_WRONLY | O_EXCL) : r;
 }
 
 /** snapshot_has() - is this volume in a finished snapshot? Return: 1, 0 or -errno. */

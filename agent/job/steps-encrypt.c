@@ -109,7 +109,7 @@ static int restore_head(struct job *job)
  *
  * Before anything else is asked of the volume: until then nothing may recognise it.
  *
- * Return: 0 or negative; what is wrong has been said.
+ * Return: 0, JOB_E_LATER (its disk is away), or negative; what is wrong has been said.
  */
 int step_finish_room(struct job *job)
 {
@@ -121,8 +121,17 @@ int step_finish_room(struct job *job)
 		(void)job_settle();
 	if (job->is_restoring) {
 		r = job_look(job);
-		if (r == 0)
-			r = job->backing ? restore_head(job) : -ENODEV;
+		if (r == 0 && !job->backing)
+			return job_wait_for_disk(job);
+		/* cut before the first write, and opened since: what it holds is newer than its
+		 * old head */
+		if (r == 0 && job->header && job->mapped) {
+			job->is_restoring = job->is_committing = false;
+			job->is_committed = true;
+			r = plan_save(job->plan);
+		} else if (r == 0) {
+			r = restore_head(job);
+		}
 		if (r < 0)
 			return job_fail(
 				job, r, "room-unfinished",
@@ -439,10 +448,10 @@ static int header_undo(struct job *job)
 	r = step_finish_room(job);
 	if (r == 0)
 		r = job_look(job);
-	if (r < 0)
-		return r;
+	if (r != 0)
+		return r < 0 ? r : -ENODEV;
 	/* detached just now: what is left of it can only be seen when it is back */
-	if (!job->backing && (job->is_committing || job->is_committed))
+	if (job_is_away(job))
 		return -ENODEV;
 	is_torn = job->is_committing && !job->header && !job->plain && job->backing;
 	is_unused = job->header && job->header->encrypted_bytes == 0 &&

@@ -226,7 +226,8 @@ static bool waits_with_fault(struct json_object *report)
 {
 	const char *state = json_get_string(report, "state");
 
-	return state && strcmp(state, "waiting") == 0 &&
+	/* "failed": so has another of its volumes */
+	return state && (strcmp(state, "waiting") == 0 || strcmp(state, "failed") == 0) &&
 	       !json_get_bool(report, "prepared", false) &&
 	       fault_report_exit_code(report) != CTL_OK;
 }

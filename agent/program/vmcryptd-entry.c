@@ -219,10 +219,10 @@ bool entry_misses(const struct job_entry *entry)
  * look for a disk. */
 bool entry_comes_back(const struct job_entry *entry)
 {
-	bool waits = strcmp(entry_state(entry), "waiting") == 0;
+	/* "failed": so has another of its volumes */
+	bool waits = strcmp(entry_state(entry), "waiting") == 0 ||
+		     strcmp(entry_state(entry), "failed") == 0;
 
-	if (!entry->is_active || !entry->has_spoken || entry->is_stopping)
-		return false;
-	return entry_misses(entry) ? waits || strcmp(entry_state(entry), "failed") == 0
-				   : waits && !job_entry_is_prepared(entry);
+	return entry->is_active && entry->has_spoken && !entry->is_stopping && waits &&
+	       (entry_misses(entry) || !job_entry_is_prepared(entry));
 }

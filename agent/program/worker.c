@@ -188,7 +188,9 @@ size_t worker_begin(struct plan *plan, bool is_boot)
 			r = job_run(job, steps_of(job),
 				    !is_boot && waits_for_boot(job) ? "boot" : last_step(job));
 		later += (r == JOB_E_LATER || r == JOB_E_STOPPED) && !job->has_failed;
-		later += r < 0 && job->is_restoring && !job->backing;
+		/* nothing is encrypted whose old head is still to come */
+		if (r < 0 && job->is_restoring)
+			job->progress->state = JOB_FAILED;
 		job->waits_restart |= r == JOB_E_BOOT;
 		job->waits_key = r == JOB_E_LATER && !job->header && !job->is_committed &&
 				 !worker_is_over(job);

@@ -222,6 +222,34 @@ static void test_away(void **state)
 	assert_string_equal(world.undone, "");
 }
 
+/* Another disk has its place: that is no volume whose header was taken away. */
+static void test_another_disk(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { .kind = REQUEST_ENCRYPT };
+	struct plan plan = { .request = &request };
+	struct volume other = { 0 };
+	struct job job = { .plan = &plan,
+			   .uuid = (char *)"volume",
+			   .device = (char *)"/dev/nowhere",
+			   .progress = &progress,
+			   .backing = &other,
+			   .is_committed = true };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "ynnn";
+	world.fails = 1;
+	world.failure = -ENODEV;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_string_equal(world.applied, "");
+	assert_string_equal(world.undone, "");
+	job.is_committing = true; /* torn: the header is written again */
+	assert_int_equal(job_run(&job, &steps, NULL), -ENODEV);
+	assert_string_equal(world.applied, "b");
+}
+
 /* The entries in /etc must not go while the header stays; and the job goes on some time. */
 static void test_stuck_undo_stops(void **state)
 {
@@ -266,9 +294,10 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),       cmocka_unit_test(test_next_boot_keeps),
-		cmocka_unit_test(test_split_keeps), cmocka_unit_test(test_stuck_undo_stops),
-		cmocka_unit_test(test_stop),        cmocka_unit_test(test_away),
+		cmocka_unit_test(test_table),        cmocka_unit_test(test_next_boot_keeps),
+		cmocka_unit_test(test_split_keeps),  cmocka_unit_test(test_stuck_undo_stops),
+		cmocka_unit_test(test_stop),         cmocka_unit_test(test_away),
+		cmocka_unit_test(test_another_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A disk is detached in the middle of its conversion: nothing of it is undone, and it goes on when the disk is back."""
+"""A disk is detached in the middle of its conversion: nothing of it is undone, also with another disk in its place."""
 
+import subprocess
 import time
 
 import story
@@ -36,8 +37,12 @@ def run(rig):
     uuid = story.volume(vm, vm.devices["data"], "/data", "ext4", make="mkfs.ext4 -q -F -U {uuid} {device}")
     begin(vm)
 
+    # another disk has come to its place
     path = vm.disks.pop("data")
     vm.devices.pop("data")
+    vm.make_disks({"other": "64M"})
+    subprocess.run(["mkfs.ext4", "-q", vm.disks["other"]], check=True)
+    before = vm.disks["other"].read_bytes()
     vm.boot(wait="agent")
     vm.wait_for("systemctl is-active multi-user.target && systemctl is-active vmcryptd", timeout=150)
     wait_missing(vm)
@@ -46,6 +51,7 @@ def run(rig):
     vm.run("systemctl poweroff", check=False)
     vm.wait_off(120)
 
+    assert vm.disks["other"].read_bytes() == before
     vm.add_disk("data", path)
     vm.boot()
     vm.verify("/data")

@@ -39,6 +39,26 @@ sha256sum --quiet -c /var/manifest
 echo ENCRYPTED
 """
 
+# as a cut leaves it before the first write: the next boot has opened it, and somebody has written
+OPENED = f"""set -e
+mkdir -p /run/vmcrypt /run/cryptsetup
+journal=/var/lib/vmcrypt/jobs/{JOB}/journal.json
+cryptsetup open --key-file /etc/vmcrypt/keys/* /dev/ubdb vmcrypt-{UUID}
+mount /dev/mapper/vmcrypt-{UUID} /data
+head -c 9000000 /dev/urandom > /data/newer; sha256sum /data/newer >> /var/manifest; sync
+sed -i 's/"restoring" *: *false/"restoring":true/' $journal
+rm -f /var/lib/vmcrypt/jobs/{JOB}/report.json
+grep -q '"restoring":true' $journal
+/usr/lib/vmcrypt/vmcrypt-worker {JOB}
+! grep -q '"restoring" *: *true' $journal
+cat /run/vmcrypt/jobs/{JOB}/report.json
+umount /data
+e2fsck -fn /dev/mapper/vmcrypt-{UUID} > /dev/null
+mount /dev/mapper/vmcrypt-{UUID} /data
+sha256sum --quiet -c /var/manifest
+echo KEPT
+"""
+
 
 def run(rig):
     bare = rig.bare(disks={"data": "128M"}, memory="512M")
@@ -47,3 +67,5 @@ def run(rig):
     result = bare.run(CUT, check=False, timeout=240)
     assert result.code == 0 and "ENCRYPTED" in result.out and f"/dev/mapper/vmcrypt-{UUID}" in result.out, \
         result.out
+    result = bare.run(OPENED, check=False, timeout=240)
+    assert result.code == 0 and "KEPT" in result.out, result.out
