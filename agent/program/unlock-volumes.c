@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmcrypt-unlock: which volumes there are, and where */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -59,6 +60,29 @@ time_t unlock_now_s(void)
 	return t.tv_sec;
 }
 
+static bool has_digit(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (isdigit((unsigned char)text[i]))
+			return true;
+	return false;
+}
+
+/* But for words with numbers in them: how long it took, how many tries, the request's id. */
+static bool says_the_same(const char *a, const char *b)
+{
+	for (;;) {
+		size_t n = strcspn(a, " "), m = strcspn(b, " ");
+
+		if (!(has_digit(a, n) && has_digit(b, m)) && (n != m || memcmp(a, b, n) != 0))
+			return false;
+		if (!a[n] || !b[m])
+			return a[n] == b[m];
+		a += n + 1;
+		b += m + 1;
+	}
+}
+
 /** unlock_volume_say() - set what is the matter with a volume; no memory = no reason */
 void unlock_volume_say(struct unlock_volume *volume, enum unlock_state state, const char *format,
 		       ...)
@@ -71,7 +95,8 @@ void unlock_volume_say(struct unlock_volume *volume, enum unlock_state state, co
 	if (vasprintf(&reason, format, arguments) >= 0)
 		volume->reason = reason;
 	va_end(arguments);
-	volume->is_new_reason = !before || !volume->reason || strcmp(before, volume->reason) != 0;
+	volume->is_new_reason =
+		!before || !volume->reason || !says_the_same(before, volume->reason);
 	/* a device that is not there is not there each second: said once */
 	volume->is_news |= state != UNLOCK_MISSING || volume->is_new_reason;
 	volume->state = state;
