@@ -51,7 +51,7 @@ def boot_with_recovery_key(rig, vm, key):
     time.sleep(45)
     assert vm.printed().count("attempt ") == before, vm.printed()[-2000:]
     vm.type(key[:-1] + ("0" if key[-1] != "0" else "1") + "\n")
-    vm.wait_console(r"group 8|typo", 60)
+    vm.wait_console(r"\(group 8 has a typing mistake\)", 60)
     vm.type(key + "\n")
     vm.wait_agent(300)
     vm.wait_up()
