@@ -127,13 +127,6 @@ int job_reload(void)
 	return r < 0 ? r : -EIO;
 }
 
-/* A link by the place of a disk may lead to another one. */
-static bool is_its(const struct job *job, const struct volume *volume)
-{
-	return strcasecmp(volume->uuid, job->uuid) == 0 ||
-	       (job->header_uuid && strcasecmp(volume->uuid, job->header_uuid) == 0);
-}
-
 /**
  * job_look() - see where the volume is now
  *
@@ -156,7 +149,7 @@ int job_look(struct job *job)
 	job->mapped = inventory_find_mapping(job->inventory, job->mapping);
 	if (stat(job->device, &device) == 0 && S_ISBLK(device.st_mode))
 		job->backing = inventory_find_devno(job->inventory, device.st_rdev);
-	if (!job->backing || (job->backing->uuid && !is_its(job, job->backing))) {
+	if (!job->backing || job_is_at_another(job)) {
 		struct volume *named = inventory_find_uuid(job->inventory, job->header_uuid);
 
 		job->backing = named ? named : job->backing;

@@ -260,7 +260,8 @@ static bool is_all_encrypted(const struct plan *plan, const struct inventory *in
 		has_data |= volume->role == VOLUME_ROLE_DATA;
 	}
 	return request->n_volumes == 0 && (!request->wants_os || has_os) &&
-	       (!request->wants_data || has_data || has_os) && plan->n_jobs == 0;
+	       (!request->wants_data || has_data || (request->wants_os && has_os)) &&
+	       plan->n_jobs == 0;
 }
 
 /* Why nothing was selected, volume by volume. */

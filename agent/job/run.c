@@ -2,6 +2,7 @@
 /* in which order the steps of a volume are asked and done: job_run() */
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "job/convert.h"
@@ -45,6 +46,15 @@ static int give_back(struct job *job, const struct steps *steps)
 	return -ECANCELED;
 }
 
+/** job_is_at_another() - a link by the place of a disk may lead to one that is not its own */
+bool job_is_at_another(const struct job *job)
+{
+	const char *uuid = job->backing ? job->backing->uuid : NULL;
+
+	return uuid && strcasecmp(uuid, job->uuid) != 0 &&
+	       (!job->header_uuid || strcasecmp(uuid, job->header_uuid) != 0);
+}
+
 /**
  * job_is_away() - encrypted, or on its way, and detached or late
  *
@@ -57,8 +67,12 @@ bool job_is_away(const struct job *job)
 
 	if (!job->backing)
 		return job->is_committing || job->is_committed || is_decrypt;
-	return !is_decrypt && job->is_committed && !job->is_committing && !job->is_restoring &&
-	       !job->header && !job->plain;
+	if (is_decrypt)
+		return false;
+	if (job_is_at_another(job))
+		return job->is_committing || job->is_committed || job->is_restoring;
+	return job->is_committed && !job->is_committing && !job->is_restoring && !job->header &&
+	       !job->plain;
 }
 
 /** job_wait_for_disk() - Return: JOB_E_LATER, or negative: it is given up; said. */

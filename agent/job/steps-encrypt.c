@@ -121,7 +121,7 @@ int step_finish_room(struct job *job)
 		(void)job_settle();
 	if (job->is_restoring) {
 		r = job_look(job);
-		if (r == 0 && !job->backing)
+		if (r == 0 && (!job->backing || job_is_at_another(job)))
 			return job_wait_for_disk(job);
 		/* cut before the first write, and opened since: what it holds is newer than its
 		 * old head */

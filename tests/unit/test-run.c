@@ -248,6 +248,21 @@ static void test_another_disk(void **state)
 	job.is_committing = true; /* torn: the header is written again */
 	assert_int_equal(job_run(&job, &steps, NULL), -ENODEV);
 	assert_string_equal(world.applied, "b");
+
+	/* whatever was cut, nothing of it is written there */
+	memset(&world, 0, sizeof(world));
+	world.yes = "ynnn";
+	world.fails = 99;
+	other.uuid = (char *)"another";
+	job.has_failed = job.is_committed = false;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	job.is_committing = false;
+	job.is_restoring = true;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_string_equal(world.applied, "");
+	/* nothing has begun: there the steps say what is missing */
+	job.is_restoring = false;
+	assert_int_equal(job_run(&job, &steps, "b"), 0);
 }
 
 /* The entries in /etc must not go while the header stays; and the job goes on some time. */
