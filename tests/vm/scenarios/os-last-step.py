@@ -15,21 +15,22 @@ ONLY_BY_NAME = True
 STAGE = "os-pending"
 HEAD_BYTES = 16 << 20
 KEYSLOT_KIB = (32, 252)  # offset and size of the first keyslot's area, that of all our headers
-NEAR_PERCENT = 30         # from here on it is stopped and looked at all the time
 
-# Let the process that moves the data go on for a moment, until a step that has the first segment is on.
+# Let the process that moves the data go on for a moment, until a step that has the first segment is on; a short moment
+# when that segment has become small.
 FREEZE = """
 import json, os, signal, subprocess, sys, time
 header = sys.argv[1]
+SMALL, FAR_S, NEAR_S = 256 << 20, 0.4, 0.02
 
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(word) for word in file.read().split()]
 
-def is_last():
+def first_segment():
     text = subprocess.run(["cryptsetup", "luksDump", "--disable-locks", "--dump-json-metadata", header],
                           stdout=subprocess.PIPE, check=True).stdout
-    return "in-reencryption" in json.loads(text)["segments"]["0"].get("flags", [])
+    return json.loads(text)["segments"]["0"]
 
 workers = subprocess.run(["pgrep", "-x", "vmcrypt-worker"], stdout=subprocess.PIPE, text=True).stdout.split()
 movers = [child for worker in workers for child in children(int(worker))]
@@ -37,10 +38,11 @@ mover, = [pid for pid in movers if open(f"/proc/{pid}/comm").read().strip() == "
 while True:
     os.kill(mover, signal.SIGSTOP)
     time.sleep(0.01)
-    if is_last():
+    segment = first_segment()
+    if "in-reencryption" in segment.get("flags", []):
         break
     os.kill(mover, signal.SIGCONT)
-    time.sleep(0.02)
+    time.sleep(NEAR_S if segment["size"] == "dynamic" or int(segment["size"]) < SMALL else FAR_S)
 print("frozen")
 """
 
@@ -81,7 +83,7 @@ def freeze(vm, header, state):
     end = time.monotonic() + 900
     while True:
         row = story.state(vm, os_story.ROOT)
-        if row["state"] == state and abs(row["percent"] - (0 if state.startswith("D") else 100)) <= NEAR_PERCENT:
+        if row["state"] == state and 0 < row["percent"] < 100:
             break
         assert time.monotonic() < end, row
         time.sleep(vm.LOOK_S)
