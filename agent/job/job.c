@@ -55,7 +55,9 @@ int job_fail_key(struct job *job, const struct key_result *result, const char *w
 	switch (result->condition) {
 	case KEY_E_UNREACHABLE:
 		code = "key-unreachable";
-		remedy = "Check the network and the vault; it is tried again by itself.";
+		remedy = job_outlasts_silence(job)
+				 ? "Check the network and the vault; it is tried again by itself."
+				 : "Check the network and the vault, then ask again.";
 		break;
 	case KEY_E_GONE:
 		code = "key-gone";

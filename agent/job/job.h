@@ -35,6 +35,7 @@ enum {
 int job_look(struct job *job);
 bool job_is_at_another(const struct job *job);
 bool job_is_away(const struct job *job);
+bool job_outlasts_silence(const struct job *job);
 int job_wait_for_disk(struct job *job);
 int job_run(struct job *job, const struct steps *steps, const char *until);
 int job_passphrase(struct job *job);

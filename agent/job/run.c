@@ -107,6 +107,14 @@ static bool outlasts_silence(const struct plan *plan)
 	       (plan->split && plan->split->conf.filesystem_bytes > 0);
 }
 
+/** job_outlasts_silence() - is a key that cannot be had now asked for again by itself? */
+bool job_outlasts_silence(const struct job *job)
+{
+	return outlasts_silence(job->plan) || (job->plan->request->kind == REQUEST_DECRYPT
+						       ? job->header && job->header->is_decrypting
+						       : job->is_committed);
+}
+
 /**
  * job_run() - do what is left to do
  * @until: name of the last step to do now, or NULL for all

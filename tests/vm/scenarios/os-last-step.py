@@ -16,12 +16,12 @@ STAGE = "os-pending"
 HEAD_BYTES = 16 << 20
 KEYSLOT_KIB = (32, 252)  # offset and size of the first keyslot's area, that of all our headers
 
-# Let the process that moves the data go on for a moment, until a step that has the first segment is on; a short moment
-# when that segment has become small.
+# Let the process that moves the data go on for a moment, until a step that has the first segment is on; a shorter one
+# the smaller that segment is.
 FREEZE = """
 import json, os, signal, subprocess, sys, time
 header = sys.argv[1]
-SMALL, FAR_S, NEAR_S = 256 << 20, 0.4, 0.02
+MOMENTS = ((32 << 20, 0.002), (256 << 20, 0.02), (1 << 60, 0.4))
 
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
@@ -35,14 +35,20 @@ def first_segment():
 workers = subprocess.run(["pgrep", "-x", "vmcrypt-worker"], stdout=subprocess.PIPE, text=True).stdout.split()
 movers = [child for worker in workers for child in children(int(worker))]
 mover, = [pid for pid in movers if open(f"/proc/{pid}/comm").read().strip() == "vmcrypt-worker"]
+seen = []
 while True:
     os.kill(mover, signal.SIGSTOP)
     time.sleep(0.01)
     segment = first_segment()
     if "in-reencryption" in segment.get("flags", []):
         break
-    os.kill(mover, signal.SIGCONT)
-    time.sleep(NEAR_S if segment["size"] == "dynamic" or int(segment["size"]) < SMALL else FAR_S)
+    seen.append((round(time.monotonic(), 3), segment["type"], segment["size"]))
+    try:
+        os.kill(mover, signal.SIGCONT)
+    except ProcessLookupError:
+        sys.exit(f"it is over: {seen[-12:]}")
+    size = 0 if segment["size"] == "dynamic" else int(segment["size"])
+    time.sleep(next(moment for limit, moment in MOMENTS if size < limit))
 print("frozen")
 """
 
