@@ -262,6 +262,33 @@ static bool is_mounted_at(const struct volume *volume, const char *target)
 	return false;
 }
 
+/* What is being converted shows itself only when that is over. */
+static bool is_unreadable(const struct job *job)
+{
+	const struct inventory *inventory = job->inventory;
+	bool is_converted = job->mapped->is_suspended;
+
+	for (size_t i = 0; i < job->mapped->n_parents; i++) {
+		const struct volume *parent = &inventory->volumes[job->mapped->parents[i]];
+
+		is_converted |= parent->is_suspended || parent->is_conversion_part;
+	}
+	return is_converted;
+}
+
+/*
+ * With a header in a file, another disk of the same size opens like its own: what the mapping shows
+ * then is no filesystem. An OS disk is in no other's place.
+ */
+static bool is_foreign(const struct job *job)
+{
+	const struct volume *mapped = job->mapped;
+
+	return !job->is_os && !job->plan->request->is_format_all && job->header &&
+	       job->header->is_detached && mapped->n_mounts == 0 && !mapped->uuid &&
+	       !mapped->has_other_signatures && !is_unreadable(job);
+}
+
 /**
  * job_attach() - the mapping is active and mounted where the plan says
  *
@@ -303,6 +330,11 @@ int job_attach(struct job *job)
 	if (!job->mapped)
 		return job_fail(job, -ENODEV, "cannot-open", "Look at the kernel's log.",
 				"its mapping %s did not appear", job->mapping);
+	if (is_foreign(job)) {
+		(void)mapping_close(job->mapping);
+		job->has_foreign_disk = true;
+		return job_wait_for_disk(job);
+	}
 	/* the initramfs mounts what it needs itself, and the system the rest */
 	for (size_t i = 0; !job->is_os && i < job->n_mounts; i++) {
 		struct volume was = { .mounts = &job->mounts[i], .n_mounts = 1 };

@@ -81,10 +81,12 @@ struct job {
 	struct secret *passphrase;
 	struct secret *recovery; /* the plan's own; borrowed */
 	struct report_volume *progress;
-	bool is_given_up;    /* its device is away, and a person says that it stays so */
-	bool waits_restart;  /* this run can go no further before a boot */
-	bool waits_key;      /* nor before the key service answers; nothing is committed */
-	bool has_quiet_head; /* the snapshot's head was taken by this run, unmounted */
+	bool is_forward;       /* its step is the one that commits, or a later one */
+	bool has_foreign_disk; /* its key opens nothing there */
+	bool is_given_up;      /* its device is away, and a person says that it stays so */
+	bool waits_restart;    /* this run can go no further before a boot */
+	bool waits_key;        /* nor before the key service answers; nothing is committed */
+	bool has_quiet_head;   /* the snapshot's head was taken by this run, unmounted */
 };
 
 struct plan {

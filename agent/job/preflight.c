@@ -19,6 +19,7 @@
 #include "job/preflight-volume.h"
 #include "job/snapshot.h"
 #include "key/client.h"
+#include "volume/maptable.h"
 
 #define MEMORY_BASE_BYTES (128ULL * 1024 * 1024) /* for the machine itself while we work */
 #define MEMORY_VOLUME_BYTES                                                                        \
@@ -251,11 +252,17 @@ static bool is_all_encrypted(const struct plan *plan, const struct inventory *in
 
 	for (size_t i = 0; i < inventory->n; i++) {
 		const struct volume *volume = &inventory->volumes[i];
+		bool is_plain = false;
 
 		if (!volume->filesystem || volume->n_mounts == 0 ||
 		    volume_excuse(inventory, volume, request->wants_os, request->wants_data) !=
 			    VOLUME_EXCUSE_ENCRYPTED)
 			continue;
+		if (volume->kind == VOLUME_KIND_CRYPT)
+			(void)maptable_is_plain(volume->mapping, &is_plain);
+		/* on its way back, or already there */
+		if (is_plain)
+			return false;
 		has_os |= volume->role == VOLUME_ROLE_OS;
 		has_data |= volume->role == VOLUME_ROLE_DATA;
 	}
@@ -273,7 +280,8 @@ static int explain_nothing(struct plan *plan, struct inventory *inventory)
 	if (plan->is_look && request->kind == REQUEST_ENCRYPT && is_all_encrypted(plan, inventory))
 		return machine(plan, FAULT_WARNING, "already-encrypted",
 			       "Nothing needs to be done; see `vmcryptctl show`.",
-			       "The volumes of this type are encrypted already.");
+			       "The volumes of this type are encrypted already; enable would find "
+			       "none.");
 	r = machine(plan, FAULT_ERROR, "no-volume",
 		    "See `vmcryptctl volumes` for each device and why it is left out.",
 		    request->kind == REQUEST_ENCRYPT

@@ -46,13 +46,24 @@ static int give_back(struct job *job, const struct steps *steps)
 	return -ECANCELED;
 }
 
-/** job_is_at_another() - a link by the place of a disk may lead to one that is not its own */
+/**
+ * job_is_at_another() - a link by the place of a disk may lead to one that is not its own
+ *
+ * It bears another's UUID, or a partition table where a filesystem was, or is smaller. An OS disk
+ * is in no other's place, and its root's partition gives way to one for /boot.
+ */
 bool job_is_at_another(const struct job *job)
 {
-	const char *uuid = job->backing ? job->backing->uuid : NULL;
+	const struct volume *backing = job->backing;
 
-	return uuid && strcasecmp(uuid, job->uuid) != 0 &&
-	       (!job->header_uuid || strcasecmp(uuid, job->header_uuid) != 0);
+	if (!backing)
+		return false;
+	if (job->has_foreign_disk)
+		return true;
+	if (backing->uuid)
+		return strcasecmp(backing->uuid, job->uuid) != 0 &&
+		       (!job->header_uuid || strcasecmp(backing->uuid, job->header_uuid) != 0);
+	return backing->table_type || (!job->is_os && backing->size_bytes < job->device_bytes);
 }
 
 /**
@@ -68,7 +79,8 @@ bool job_is_away(const struct job *job)
 	if (!job->backing)
 		return job->is_committing || job->is_committed || is_decrypt;
 	if (is_decrypt)
-		return false;
+		return job_is_at_another(job) &&
+		       !(job->header && job->header->encrypted_bytes == 0);
 	if (job_is_at_another(job))
 		return job->is_committing || job->is_committed || job->is_restoring;
 	return job->is_committed && !job->is_committing && !job->is_restoring && !job->header &&
@@ -78,7 +90,9 @@ bool job_is_away(const struct job *job)
 /** job_wait_for_disk() - Return: JOB_E_LATER, or negative: it is given up; said. */
 int job_wait_for_disk(struct job *job)
 {
-	const char *what = job->backing ? "is another" : "is not there";
+	const char *what = !job->backing            ? "is not there"
+			   : job_is_at_another(job) ? "is another"
+						    : "shows neither its header nor its filesystem";
 
 	if (job->is_given_up) {
 		(void)job_fail(job, 0, "volume-away",
@@ -90,10 +104,14 @@ int job_wait_for_disk(struct job *job)
 		(void)plan_save(job->plan);
 		return -ENODEV;
 	}
-	(void)job_fail(job, 0, "volume-away",
-		       "Attach the disk again: it is looked for every half a minute. If it is gone "
-		       "for good, run vmcryptctl disable --volume with its UUID.",
-		       "its device %s %s", job->device, what);
+	(void)job_fail(
+		job, 0, "volume-away",
+		!job->backing || job_is_at_another(job)
+			? "Attach the disk again: it is looked for every half a minute. If it is "
+			  "gone for good, run vmcryptctl disable --volume with its UUID."
+			: "Attach the right disk, or mount what its header is on, or put the "
+			  "header's backup back: see vmcryptctl recover.",
+		"its device %s %s", job->device, what);
 	return JOB_E_LATER;
 }
 
@@ -110,9 +128,10 @@ static bool outlasts_silence(const struct plan *plan)
 /** job_outlasts_silence() - is a key that cannot be had now asked for again by itself? */
 bool job_outlasts_silence(const struct job *job)
 {
-	return outlasts_silence(job->plan) || (job->plan->request->kind == REQUEST_DECRYPT
-						       ? job->header && job->header->is_decrypting
-						       : job->is_committed);
+	return outlasts_silence(job->plan) || job->is_forward ||
+	       (job->plan->request->kind == REQUEST_DECRYPT
+			? job->header && job->header->is_decrypting
+			: job->is_committed);
 }
 
 /**
@@ -155,6 +174,7 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 		if (i >= begin) {
 			if (convert_is_stopping())
 				return JOB_E_STOPPED;
+			job->is_forward = i >= commit;
 			job_step(job, steps->steps[i].name);
 			r = steps->steps[i].apply(job);
 			if (r > 0 && i < commit && r == JOB_E_STOPPED)
@@ -164,7 +184,7 @@ int job_run(struct job *job, const struct steps *steps, const char *until)
 			/* a boot comes before all that is left */
 			if (r == JOB_E_BOOT)
 				return r;
-			if (r == JOB_E_LATER && i < commit && outlasts_silence(job->plan))
+			if (r == JOB_E_LATER && i < commit && job_outlasts_silence(job))
 				return r;
 			if (r < 0 && i < commit && job->plan->is_initramfs) {
 				/* only this step, the rest is the running system's; what cannot be

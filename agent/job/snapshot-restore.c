@@ -56,10 +56,13 @@ static int restore_volume(struct plan *plan, const char *folder, struct json_obj
 	else if (stat(head, &saved) < 0)
 		r = job_fail(&job, -ENOENT, "snapshot-incomplete", "Restore from a backup.",
 			     "the snapshot no longer holds its first sectors");
-	else if (job.backing->filesystem || job.backing->n_mounts > 0)
+	else if (job.backing->filesystem || job.backing->n_mounts > 0 || job_is_at_another(&job))
 		r = job_fail(&job, -EPERM, "other-content", "Remove it first if that is wanted.",
 			     "its device now holds something else (%s)",
-			     job.backing->filesystem ? job.backing->filesystem : "mounted");
+			     job.backing->filesystem     ? job.backing->filesystem
+			     : job.backing->table_type   ? "a partition table"
+			     : job.backing->n_mounts > 0 ? "mounted"
+							 : "it is smaller");
 	else if (!is_dry)
 		r = file_copy_range(head, 0, job.backing->path, 0, (uint64_t)saved.st_size,
 				    O_WRONLY | O_EXCL);

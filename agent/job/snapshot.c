@@ -19,6 +19,11 @@
 #define CREST_BYTES                                                                                \
 	(128 * 1024) /* superblocks, partition tables, both copies of a LUKS2 header               \
 		      */
+/* One block: written whole, or not. ext4, xfs: Documentation/filesystems; btrfs: its on-disk format
+ */
+#define KNOWN_BY_BYTES    4096
+#define KNOWN_BY_AT       0
+#define KNOWN_BY_AT_BTRFS (64 * 1024)
 
 /* What the machine boots by; what is not there is passed over. */
 static const char *const machine_files[] = {
@@ -293,12 +298,18 @@ int snapshot_take_head(struct job *job)
 		      : r;
 }
 
+static int put_back(const char *path, const char *device, uint64_t from_bytes, uint64_t to_bytes)
+{
+	return file_copy_range(path, from_bytes, device, from_bytes, to_bytes - from_bytes,
+			       O_WRONLY | O_EXCL);
+}
+
 /**
  * snapshot_put_head_back() - for an undo before anybody has written
  *
- * What a volume is known by is zeroed first and written last: cut in between, it is nothing that
- * anybody would open or mount, and calling this again is right. Refused with -EBUSY below what is
- * open or mounted.
+ * What a volume is known by is zeroed first and written last, as one block: cut in between, it is
+ * nothing that anybody would open or mount, and calling this again is right; a filesystem that can
+ * be seen is whole. Refused with -EBUSY below what is open or mounted.
  *
  * Return: 0 or -errno.
  */
@@ -306,6 +317,8 @@ int snapshot_put_head_back(struct job *job)
 {
 	const char *device = job->backing->path;
 	_cleanup_(freep) char *path = NULL;
+	bool is_btrfs = strcmp(job->filesystem, "btrfs") == 0;
+	uint64_t known_by = is_btrfs ? KNOWN_BY_AT_BTRFS : KNOWN_BY_AT;
 	struct stat head;
 	int r;
 
@@ -318,9 +331,10 @@ int snapshot_put_head_back(struct job *job)
 		return -EBADMSG;
 	r = file_copy_range("/dev/zero", 0, device, 0, CREST_BYTES, O_WRONLY | O_EXCL);
 	if (r == 0)
-		r = file_copy_range(path, CREST_BYTES, device, CREST_BYTES,
-				    (uint64_t)head.st_size - CREST_BYTES, O_WRONLY | O_EXCL);
-	return r == 0 ? file_copy_range(path, 0, device, 0, CREST_BYTES, O_WRONLY | O_EXCL) : r;
+		r = put_back(path, device, known_by + KNOWN_BY_BYTES, (uint64_t)head.st_size);
+	if (r == 0)
+		r = put_back(path, device, 0, known_by);
+	return r == 0 ? put_back(path, device, known_by, known_by + KNOWN_BY_BYTES) : r;
 }
 
 /** snapshot_has() - is this volume in a finished snapshot? Return: 1, 0 or -errno. */

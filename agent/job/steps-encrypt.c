@@ -13,7 +13,6 @@
 #include "volume/filesystem.h"
 #include "volume/mapping.h"
 #include "volume/reencrypt.h"
-#include "volume/tablesplit.h"
 
 /** step_staging_path() - where a header is built: never on the volume itself */
 int step_staging_path(const struct job *job, char **ret)
@@ -80,130 +79,6 @@ int step_keyslots_undo(struct job *job)
 	if (r == 0)
 		r = job_header_ending(job, &ending);
 	return r == 0 ? file_remove_durably(ending) : r;
-}
-
-static bool shrinks_mounted(const struct job *job)
-{
-	return strcmp(job->filesystem, "xfs") == 0 || strcmp(job->filesystem, "btrfs") == 0;
-}
-
-/* The journal knows of it from before the first write to after the last: cut, it is done again. */
-static int restore_head(struct job *job)
-{
-	int r;
-
-	job->is_restoring = true;
-	r = plan_save(job->plan);
-	if (r == 0)
-		r = snapshot_put_head_back(job);
-	if (r < 0)
-		return r;
-	job->is_restoring = job->is_committing = job->is_committed = false;
-	r = plan_save(job->plan);
-	(void)job_settle();
-	return r;
-}
-
-/**
- * step_finish_room() - a filesystem that was cut while it gave way is brought to one side
- *
- * Before anything else is asked of the volume: until then nothing may recognise it.
- *
- * Return: 0, JOB_E_LATER (its disk is away), or negative; what is wrong has been said.
- */
-int step_finish_room(struct job *job)
-{
-	_cleanup_(freep) char *detail = NULL, *changes = NULL;
-	int r;
-
-	/* nor is a partition there whose table was cut while it grew */
-	if (table_mend_missing(job->device) == 1)
-		(void)job_settle();
-	if (job->is_restoring) {
-		r = job_look(job);
-		if (r == 0 && (!job->backing || job_is_at_another(job)))
-			return job_wait_for_disk(job);
-		/* cut before the first write, and opened since: what it holds is newer than its
-		 * old head */
-		if (r == 0 && job->header && job->mapped) {
-			job->is_restoring = job->is_committing = false;
-			job->is_committed = true;
-			r = plan_save(job->plan);
-		} else if (r == 0) {
-			r = restore_head(job);
-		}
-		if (r < 0)
-			return job_fail(
-				job, r, "room-unfinished",
-				"Attach the disk; nothing else is done to it before.",
-				"its first sectors were being put back and that cannot be ended: %s",
-				strerror(-r));
-	}
-	if (job->room != ROOM_FILESYSTEM || job->plan->request->kind != REQUEST_ENCRYPT ||
-	    access(job->device, F_OK) < 0)
-		return 0;
-	r = job_path(job, "headers", "changes", &changes);
-	if (r == 0)
-		r = room_finish(job->device, changes, &detail);
-	return r == 0 ? 0
-		      : job_fail(
-				job, r, "room-unfinished",
-				"Look at the kernel's log; nothing else is done to it before.",
-				"its filesystem was being made smaller and that cannot be ended: %s",
-				detail ? detail : strerror(r < 0 ? -r : EIO));
-}
-
-static int make_room(struct job *job)
-{
-	_cleanup_(freep) char *detail = NULL, *changes = NULL;
-	int r;
-
-	r = job_path(job, "headers", "changes", &changes);
-	if (r == 0)
-		r = room_make(job->inventory, job->plain, job->room, changes, &detail);
-	if (r == 0)
-		return job_look(job);
-	return job_fail(job, r, r == FILESYSTEM_E_UNCLEAN ? "filesystem-unclean" : "no-room",
-			r == FILESYSTEM_E_UNCLEAN
-				? "Repair it (fsck) and try again."
-				: "Grow the disk, use --detached-header, or --encrypt-format-all.",
-			"there is no room for a header: %s",
-			detail ? detail : strerror(r < 0 ? -r : ENOSPC));
-}
-
-/* Room that is made while the filesystem is mounted; one that is not gets mounted aside for it. */
-static int make_room_mounted(struct job *job)
-{
-	static const char aside[] = RUNTIME_DIRECTORY "/mount";
-	struct volume_mount mount = { .target = (char *)aside, .root = (char *)"/" };
-	struct volume mounted;
-	bool was_mounted = job->plain->n_mounts > 0;
-	int r;
-
-	if (job->room == ROOM_PARTITION || job->room == ROOM_EXTENTS)
-		return make_room(job);
-	if (job->room != ROOM_FILESYSTEM || !shrinks_mounted(job))
-		return 0;
-	if (!was_mounted) {
-		r = directory_make(aside, 0700);
-		if (r == 0)
-			r = filesystem_mount_one(job->plain->path, aside, job->filesystem, NULL);
-		if (r == 0)
-			r = job_look(job);
-		if (r != 0)
-			return job_fail(job, r, "cannot-mount", "Mount it by hand and try again.",
-					"it cannot be mounted to make room in it");
-	}
-	r = make_room(job);
-	if (!was_mounted) {
-		mounted = (struct volume){ .mounts = &mount,
-					   .n_mounts = 1,
-					   .path = job->plain->path };
-		(void)filesystem_unmount_all(&mounted);
-		if (r == 0)
-			r = job_look(job);
-	}
-	return r;
 }
 
 /** step_mount_plain() - a data volume without a header is mounted as it was. Return: 0 or negative.
@@ -337,13 +212,13 @@ static int header_attached(struct job *job, const char *file)
 				"its filesystem is not on %s", job->device);
 	r = job_passphrase(job);
 	if (r == 0)
-		r = make_room_mounted(job);
+		r = step_make_room_mounted(job);
 	if (r == 0)
 		r = step_unmount(job, job->plain);
 	if (r == 0)
 		r = job_look(job);
-	if (r == 0 && job->room == ROOM_FILESYSTEM && !shrinks_mounted(job))
-		r = make_room(job);
+	if (r == 0)
+		r = step_make_room_unmounted(job);
 	if (r == 0 && snapshot_take_head(job) < 0)
 		r = job_fail(job, -EIO, "snapshot-failed", "Make room below " STATE_DIRECTORY ".",
 			     "its first sectors cannot be saved");
@@ -464,7 +339,7 @@ static int header_undo(struct job *job)
 		if (r == 0 && job->header_file)
 			r = file_remove_durably(job->header_file);
 		else if (r == 0)
-			r = restore_head(job);
+			r = step_restore_head(job);
 		if (r != 0)
 			return r < 0 ? r : -EBUSY;
 	}

@@ -56,9 +56,10 @@ static int format_apply(struct job *job)
 		r = job_passphrase(job);
 	if (r != 0)
 		return r;
-	if (!job->backing)
+	/* until the note says so, the old filesystem is there: what else is there is another's */
+	if (!job->backing || (!job->is_committing && !job->plain))
 		return job_fail(job, -ENODEV, "volume-missing", "Attach the disk again.",
-				"its device %s is not there", job->device);
+				"its device %s is not there, or another", job->device);
 	if (job->mapped)
 		r = step_unmount(job, job->mapped);
 	if (r == 0 && job->mapped)

@@ -56,6 +56,9 @@ const char *step_swap_excuse(const struct inventory *inventory, const struct vol
 int step_swap_encrypt(struct job *job);
 int step_swap_decrypt(struct job *job);
 int step_finish_room(struct job *job);
+int step_make_room_mounted(struct job *job);
+int step_make_room_unmounted(struct job *job);
+int step_restore_head(struct job *job);
 int step_finish_header(struct job *job);
 int step_verify(struct job *job);
 int step_try_unmount(const struct volume *volume);

@@ -255,7 +255,8 @@ static size_t convert(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 
 		if (!worker_is_over(job) && job->progress->state != JOB_FAILED && job->backing &&
-		    !is_converting(job) && !waits_for_boot(job) && !job->waits_key)
+		    !is_converting(job) && !waits_for_boot(job) && !job->waits_key &&
+		    !job_is_away(job))
 			later += finish(job);
 	}
 	return later;

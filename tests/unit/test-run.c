@@ -169,6 +169,38 @@ static void test_next_boot_keeps(void **state)
 	assert_false(job.has_failed);
 }
 
+/* What has a header goes on, and so it is not undone either: nobody waits for an answer. */
+static void test_committed_keeps(void **state)
+{
+	const struct steps steps = { rows, ARRAY_SIZE(rows) };
+	struct report_volume progress = { 0 };
+	struct request request = { .kind = REQUEST_ENCRYPT };
+	struct plan plan = { .request = &request };
+	struct volume disk = { .uuid = (char *)"volume" };
+	struct job job = { .plan = &plan,
+			   .uuid = (char *)"volume",
+			   .progress = &progress,
+			   .backing = &disk,
+			   .plain = &disk,
+			   .is_committed = true };
+
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.yes = "yynn";
+	world.fails = 2;
+	world.failure = JOB_E_LATER;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_true(job_outlasts_silence(&job));
+	assert_string_equal(world.undone, "");
+	job.is_committed = false;
+	assert_false(job_outlasts_silence(&job));
+	/* nor what is at its committing step */
+	world.fails = 3;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_true(job_outlasts_silence(&job));
+	assert_string_equal(world.undone, "");
+}
+
 /* Nor after the boot that has made a partition for /boot; at once, somebody waits for an answer. */
 static void test_split_keeps(void **state)
 {
@@ -260,6 +292,22 @@ static void test_another_disk(void **state)
 	job.is_restoring = true;
 	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
 	assert_string_equal(world.applied, "");
+
+	/* a disk in use has a partition table rather than a filesystem; no disk becomes smaller */
+	other = (struct volume){ .table_type = (char *)"gpt", .size_bytes = 2 };
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	other = (struct volume){ .size_bytes = 1 };
+	job.device_bytes = 2;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_string_equal(world.applied, "");
+	other.uuid = (char *)"another";
+
+	/* on the way back, until nothing is encrypted any more */
+	request.kind = REQUEST_DECRYPT;
+	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
+	assert_string_equal(world.applied, "");
+	request.kind = REQUEST_ENCRYPT;
+
 	/* nothing has begun: there the steps say what is missing */
 	job.is_restoring = false;
 	assert_int_equal(job_run(&job, &steps, "b"), 0);
@@ -312,7 +360,7 @@ int main(void)
 		cmocka_unit_test(test_table),        cmocka_unit_test(test_next_boot_keeps),
 		cmocka_unit_test(test_split_keeps),  cmocka_unit_test(test_stuck_undo_stops),
 		cmocka_unit_test(test_stop),         cmocka_unit_test(test_away),
-		cmocka_unit_test(test_another_disk),
+		cmocka_unit_test(test_another_disk), cmocka_unit_test(test_committed_keeps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
