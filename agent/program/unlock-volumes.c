@@ -17,6 +17,7 @@
 #include "program/unlock-finds.h"
 #include "program/unlock.h"
 #include "volume/mapping.h"
+#include "volume/superblock.h"
 
 #define CRYPTTAB       "/etc/crypttab"
 #define MAPPING_PREFIX "vmcrypt-"
@@ -177,11 +178,16 @@ static bool is_plain(const struct header_info *header)
  * Opening may write (it recovers a step that was cut): not to another disk. One that has become
  * larger, as disks do in the cloud, is known by the name that stays.
  */
-static bool is_its_device(const struct header_info *header, const char *device)
+static bool is_its_device(const struct unlock_volume *volume, const char *device)
 {
+	const struct header_info *header = volume->header;
 	_cleanup_(freep) char *real = NULL;
 	uint64_t device_bytes;
 
+	/* a disk's place is no more than that; the root's is its partition's own name */
+	if (!volume->is_root &&
+	    superblock_is_another(device, header->uuid, header->token->filesystem_uuid) == 1)
+		return false;
 	if (!header->token->device)
 		return true;
 	if (header_device_bytes(device, &device_bytes) < 0)
@@ -215,11 +221,12 @@ static void look_at_detached(struct unlock_volume *volume)
 				  volume->header_file);
 		return;
 	}
-	if (!is_its_device(volume->header, device)) {
-		unlock_volume_say(volume, UNLOCK_REFUSED,
-				  "device %s has not the size that its header %s was made for; "
-				  "correct the device in " CRYPTTAB,
-				  device, volume->header_file);
+	if (!is_its_device(volume, device)) {
+		unlock_volume_say(
+			volume, UNLOCK_REFUSED,
+			"device %s is by its size or content another than the one that its "
+			"header %s was made for; attach that, or correct " CRYPTTAB,
+			device, volume->header_file);
 		return;
 	}
 	volume->device = steal(device);

@@ -121,20 +121,13 @@ int filesystem_probe(const char *device, char **ret_type, char **ret_uuid, uint6
 	r = superblock_read(&volume);
 	if (r == 0 && !volume.filesystem)
 		r = access(device, R_OK) < 0 ? -errno : -ENODATA;
-	free(volume.label);
-	free(volume.table_type);
-	free(volume.partition_uuid);
-	free(volume.partition_label);
-	free(volume.partition_type);
-	if (r < 0) {
-		free(volume.filesystem);
-		free(volume.uuid);
-		return r;
+	if (r == 0) {
+		*ret_type = steal(volume.filesystem);
+		*ret_uuid = steal(volume.uuid);
+		*ret_size_bytes = volume.filesystem_bytes;
 	}
-	*ret_type = volume.filesystem;
-	*ret_uuid = volume.uuid;
-	*ret_size_bytes = volume.filesystem_bytes;
-	return 0;
+	superblock_clear(&volume);
+	return r;
 }
 
 static int target_of(const char *device, char **ret)

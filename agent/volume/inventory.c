@@ -18,13 +18,7 @@ static void volume_clear(struct volume *volume)
 {
 	free(volume->name);
 	free(volume->path);
-	free(volume->filesystem);
-	free(volume->uuid);
-	free(volume->label);
-	free(volume->partition_uuid);
-	free(volume->partition_label);
-	free(volume->partition_type);
-	free(volume->table_type);
+	superblock_clear(volume);
 	free(volume->mapping);
 	free(volume->mapping_uuid);
 	free(volume->link);

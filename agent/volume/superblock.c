@@ -4,7 +4,9 @@
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -130,6 +132,38 @@ int superblock_read(struct volume *volume)
 		volume->filesystem_devices = geometry.devices;
 	}
 	return 0;
+}
+
+/** superblock_clear() - free what superblock_read() has filled in */
+void superblock_clear(struct volume *volume)
+{
+	free(volume->filesystem);
+	free(volume->uuid);
+	free(volume->label);
+	free(volume->table_type);
+	free(volume->partition_uuid);
+	free(volume->partition_label);
+	free(volume->partition_type);
+}
+
+/**
+ * superblock_is_another() - does a device bear what is not this volume's?
+ *
+ * A partition table, or a UUID that is neither of the two.
+ *
+ * Return: 1, 0 (also when it bears nothing that is known), or -errno.
+ */
+int superblock_is_another(const char *device, const char *header_uuid, const char *uuid)
+{
+	struct volume volume = { .path = (char *)device };
+	int r = superblock_read(&volume);
+
+	if (r == 0 && volume.uuid)
+		r = strcasecmp(volume.uuid, header_uuid) != 0 && strcasecmp(volume.uuid, uuid) != 0;
+	else if (r == 0)
+		r = volume.table_type != NULL;
+	superblock_clear(&volume);
+	return r;
 }
 
 /**

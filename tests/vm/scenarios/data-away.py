@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A disk is detached in the middle of its conversion: nothing of it is undone, also with another disk in its place."""
 
+import hashlib
+import os
 import subprocess
 import time
 
@@ -29,6 +31,50 @@ def begin(vm, flags=()):
         time.sleep(0.3)
     vm.run("systemctl poweroff", check=False)
     vm.wait_off(120)
+
+
+def fill(path, kind):
+    """What is on the disk that has come to the place of ours. Return: its bytes' hash."""
+    if kind == "partitions":
+        subprocess.run(["sfdisk", "-q", path], check=True, text=True, input="label: gpt\n,200M\n,\n")
+    else:
+        with path.open("r+b") as disk:
+            disk.write(os.urandom(4 << 20))
+    return hash_of(path)
+
+
+def hash_of(path):
+    with path.open("rb") as disk:
+        return hashlib.file_digest(disk, "sha256").hexdigest()
+
+
+def go_back_elsewhere(vm, uuid):
+    """On its way back the header is in a file, which would open any disk of that size: none but its own is written to."""
+    vm.run("umount /data && vmcryptctl disable --volume-type Data --no-wait")
+    vm.wait_for(f"vmcryptctl show --json=short | jq -e '.volumes[] | select(.uuid == \"{uuid}\") | "
+                ".percent < 100 and .percent > 0'", timeout=120, interval=0.3)
+    vm.run("systemctl poweroff", check=False)
+    vm.wait_off(120)
+    own = vm.disks.pop("data")
+    vm.devices.pop("data")
+    for kind in ("nothing", "partitions"):
+        vm.make_disks({kind: "1G"})
+        before = fill(vm.disks[kind], kind)
+        vm.boot(wait="agent")
+        vm.wait_for("systemctl is-active multi-user.target && systemctl is-active vmcryptd", timeout=150)
+        wait_missing(vm)
+        assert uuid in vm.run("cat /etc/crypttab") and uuid in vm.run("cat /etc/fstab")
+        vm.run("systemctl poweroff", check=False)
+        vm.wait_off(120)
+        assert hash_of(vm.disks[kind]) == before, kind
+        vm.disks.pop(kind)
+        vm.devices.pop(kind)
+    vm.add_disk("data", own)
+    vm.boot()
+    story.wait_state(vm, [uuid], "NotEncrypted")
+    story.wait_jobs(vm)
+    vm.run("findmnt /data || mount /data")
+    vm.verify("/data")
 
 
 def run(rig):
@@ -60,10 +106,9 @@ def run(rig):
     story.assert_encrypted(vm, uuid, "/data")
     vm.verify("/data")
 
+    go_back_elsewhere(vm, uuid)
+
     # gone for good: the job ends when a person says so, and other volumes can be asked for
-    vm.run("vmcryptctl disable --volume-type Data", timeout=story.PREPARED_S)
-    story.wait_state(vm, [uuid], "NotEncrypted")
-    story.wait_jobs(vm)
     begin(vm)
     vm.disks.pop("data")
     vm.devices.pop("data")
