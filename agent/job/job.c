@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -262,20 +263,6 @@ static bool is_mounted_at(const struct volume *volume, const char *target)
 	return false;
 }
 
-/* What is being converted shows itself only when that is over. */
-static bool is_unreadable(const struct job *job)
-{
-	const struct inventory *inventory = job->inventory;
-	bool is_converted = job->mapped->is_suspended;
-
-	for (size_t i = 0; i < job->mapped->n_parents; i++) {
-		const struct volume *parent = &inventory->volumes[job->mapped->parents[i]];
-
-		is_converted |= parent->is_suspended || parent->is_conversion_part;
-	}
-	return is_converted;
-}
-
 /*
  * With a header in a file, another disk of the same size opens like its own: what the mapping shows
  * then is no filesystem. An OS disk is in no other's place.
@@ -284,9 +271,12 @@ static bool is_foreign(const struct job *job)
 {
 	const struct volume *mapped = job->mapped;
 
-	return !job->is_os && !job->plan->request->is_format_all && job->header &&
-	       job->header->is_detached && mapped->n_mounts == 0 && !mapped->uuid &&
-	       !mapped->has_other_signatures && !is_unreadable(job);
+	if (job->is_os || job->plan->request->is_format_all || !job->header ||
+	    !job->header->is_detached || strcmp(job->filesystem, "unknown") == 0 ||
+	    (job->backing->uuid && strcasecmp(job->backing->uuid, job->header_uuid) == 0))
+		return false;
+	return mapped->n_mounts == 0 && !mapped->uuid && !mapped->has_other_signatures &&
+	       !inventory_is_in_conversion(job->inventory, mapped);
 }
 
 /**

@@ -258,9 +258,10 @@ static bool is_all_encrypted(const struct plan *plan, const struct inventory *in
 		    volume_excuse(inventory, volume, request->wants_os, request->wants_data) !=
 			    VOLUME_EXCUSE_ENCRYPTED)
 			continue;
-		if (volume->kind == VOLUME_KIND_CRYPT)
+		/* decrypted, and still in use */
+		if (volume->kind == VOLUME_KIND_CRYPT &&
+		    !inventory_is_in_conversion(inventory, volume))
 			(void)maptable_is_plain(volume->mapping, &is_plain);
-		/* on its way back, or already there */
 		if (is_plain)
 			return false;
 		has_os |= volume->role == VOLUME_ROLE_OS;

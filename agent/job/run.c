@@ -9,6 +9,8 @@
 #include "job/job.h"
 #include "job/split.h"
 
+#define SECTOR_MAX_BYTES 4096 /* of dm-crypt */
+
 /* In reverse, and no further than it works: the entries in /etc must not go while the header stays.
  */
 static bool undo(struct job *job, const struct steps *steps, size_t from)
@@ -63,7 +65,10 @@ bool job_is_at_another(const struct job *job)
 	if (backing->uuid)
 		return strcasecmp(backing->uuid, job->uuid) != 0 &&
 		       (!job->header_uuid || strcasecmp(backing->uuid, job->header_uuid) != 0);
-	return backing->table_type || (!job->is_os && backing->size_bytes < job->device_bytes);
+	/* opened, a partition that ends within a sector of ours is rounded down */
+	return volume_has_table(backing) ||
+	       (!job->is_os &&
+		backing->size_bytes < job->device_bytes / SECTOR_MAX_BYTES * SECTOR_MAX_BYTES);
 }
 
 /**
@@ -128,6 +133,8 @@ static bool outlasts_silence(const struct plan *plan)
 /** job_outlasts_silence() - is a key that cannot be had now asked for again by itself? */
 bool job_outlasts_silence(const struct job *job)
 {
+	if (job->plan->request->kind == REQUEST_GROW)
+		return outlasts_silence(job->plan);
 	return outlasts_silence(job->plan) || job->is_forward ||
 	       (job->plan->request->kind == REQUEST_DECRYPT
 			? job->header && job->header->is_decrypting

@@ -226,8 +226,9 @@ static size_t convert(struct plan *plan)
 		struct job *job = &plan->jobs[i];
 		int r;
 
+		/* opening may write (it recovers a step that was cut): not to another's disk */
 		if (worker_is_over(job) || job->progress->state == JOB_FAILED ||
-		    !is_converting(job))
+		    !is_converting(job) || job_is_away(job))
 			continue;
 		job_step(job, plan->report.kind);
 		r = job_attach(job);

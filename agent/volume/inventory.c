@@ -51,6 +51,19 @@ void inventory_freep(struct inventory **inventory)
 	inventory_free(*inventory);
 }
 
+/** inventory_is_in_conversion() - is a mapping's data being moved, by whomever, just now? */
+bool inventory_is_in_conversion(const struct inventory *inventory, const struct volume *volume)
+{
+	bool is_converted = volume->is_suspended;
+
+	for (size_t i = 0; i < volume->n_parents; i++) {
+		const struct volume *parent = &inventory->volumes[volume->parents[i]];
+
+		is_converted |= parent->is_suspended || parent->is_conversion_part;
+	}
+	return is_converted;
+}
+
 /*
  * A hotzone is suspended for most of each step of a conversion, and after a step that failed until
  * the next boot: who reads it, or the mapping where it lies, waits as long, and cannot be killed.

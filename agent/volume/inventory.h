@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "base/json.h"
@@ -111,6 +112,14 @@ struct inventory {
 	size_t n;
 };
 
+/* Of other tables, encrypted data has now and then the look. */
+static inline bool volume_has_table(const struct volume *volume)
+{
+	return volume->table_type &&
+	       (strcmp(volume->table_type, "gpt") == 0 || strcmp(volume->table_type, "dos") == 0);
+}
+
+bool inventory_is_in_conversion(const struct inventory *inventory, const struct volume *volume);
 int inventory_read(struct inventory **ret);
 struct inventory *inventory_free(struct inventory *inventory);
 void inventory_freep(struct inventory **inventory);

@@ -161,7 +161,7 @@ int superblock_is_another(const char *device, const char *header_uuid, const cha
 	if (r == 0 && volume.uuid)
 		r = strcasecmp(volume.uuid, header_uuid) != 0 && strcasecmp(volume.uuid, uuid) != 0;
 	else if (r == 0)
-		r = volume.table_type != NULL;
+		r = volume_has_table(&volume);
 	superblock_clear(&volume);
 	return r;
 }

@@ -296,10 +296,15 @@ static void test_another_disk(void **state)
 	/* a disk in use has a partition table rather than a filesystem; no disk becomes smaller */
 	other = (struct volume){ .table_type = (char *)"gpt", .size_bytes = 2 };
 	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
-	other = (struct volume){ .size_bytes = 1 };
-	job.device_bytes = 2;
+	other = (struct volume){ .size_bytes = 4096 };
+	job.device_bytes = 8192 + 512;
 	assert_int_equal(job_run(&job, &steps, NULL), JOB_E_LATER);
 	assert_string_equal(world.applied, "");
+
+	/* rounded down to sectors of ours, or by chance with the look of some table: it may be its
+	 * own */
+	other = (struct volume){ .size_bytes = 8192, .table_type = (char *)"atari" };
+	assert_false(job_is_at_another(&job));
 	other.uuid = (char *)"another";
 
 	/* on the way back, until nothing is encrypted any more */
