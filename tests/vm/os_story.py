@@ -10,6 +10,9 @@ ROOT = image.ROOT_UUID
 PREPARED_S = 420  # an initramfs is made, of some 700 processes
 LIMIT = 1500
 
+# the address that DHCP would give, as ip= has it
+STATIC = "10.0.0.4::10.0.0.1:255.255.255.0::vec0:off:168.63.129.16"
+
 DRACUT_PREPARED_S = 1200  # it starts some thousand processes for an image
 # Only what this machine needs: each module asks some processes whether it is wanted.
 DRACUT_CONF = """
@@ -105,6 +108,12 @@ def check_after(vm, writer, uuid=ROOT):
     assert story.show(vm)["os"] == "Encrypted"
     vm.verify("/srv")
     writer.verify()
+
+
+def wait_own_network(vm):
+    """The system has its address by DHCP, and of what the initramfs had set up nothing is left."""
+    vm.wait_for("ip -4 address show dev vec0 | grep dynamic && test $(ip -4 -o address show dev vec0 | wc -l) = 1",
+                timeout=180)
 
 
 def add_kernel(vm, version):
