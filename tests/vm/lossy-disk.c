@@ -9,6 +9,10 @@
  * and new. A flush (fdatasync()) brings all of that disk to the host. Reads see what was written.
  * Other files are passed through.
  *
+ * A physical sector of 4096 bytes, as disks have them, is written whole or not at all. ext4 needs
+ * no less: of a superblock torn between its two logical sectors "fsck -a" says that it must be
+ * mended by hand, and mount refuses it (invalid superblock checksum), whatever lies beneath.
+ *
  * Linux 6.1 puts a flush into UML's queue as a request without any part, and then does nothing for
  * it, so it is looked for where the thread that does all input and output reads its requests.
  *
@@ -26,7 +30,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SECTOR_BYTES 512
+#define SECTOR_BYTES 4096 /* physical */
 #define ARENA_BYTES                                                                                \
 	(1ULL << 30) /* more than the guest's memory can hold unflushed; touched as needed */
 #define DISKS_MAX 8
@@ -152,12 +156,12 @@ static ssize_t keep_some(int fd, const struct stat *status, const char *bytes, s
 			 off_t at)
 {
 	for (size_t done = 0; done < size;) {
-		size_t part = size - done;
+		size_t part = size - done, into = (size_t)(at + (off_t)done) % SECTOR_BYTES;
 		int is_kept;
 
-		/* pieces of up to 64 sectors, so that a large write can be torn */
-		if (part > SECTOR_BYTES)
-			part = (1 + next_chance() % 64) * SECTOR_BYTES;
+		/* pieces of up to 8 sectors, so that a large write can be torn */
+		if (part > SECTOR_BYTES - into)
+			part = (1 + next_chance() % 8) * SECTOR_BYTES - into;
 		if (part > size - done)
 			part = size - done;
 		is_kept = next_chance() & 1;
