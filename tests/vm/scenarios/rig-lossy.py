@@ -22,6 +22,8 @@ def change(version):
         fcntl.ioctl(disk, BLKZEROOUT, struct.pack("QQ", at * 512, n * 512))
         now[at:at + n] = [0] * n
         return
+    if version >= 400:  # as filesystems do
+        at = at // 8 * 8
     now[at:at + n] = [version] * n
     buffer[:n * 512] = b"".join(content(sector) for sector in range(at, at + n))
     os.pwritev(disk, [memoryview(buffer)[:n * 512]], at * 512)
@@ -76,6 +78,11 @@ def run(rig):
         wrong = [(sector, was, is_now) for sector, (was, is_now) in enumerate(zip(flushed, found))
                  if is_now != was and is_now < 400]
         assert not wrong, wrong[:5]
+        # a physical sector, of 8 of these, is written whole or not
+        units = [(at, then[at:at + 8], found[at:at + 8]) for at in range(0, SECTORS, 8)]
+        torn = [at for at, wanted, is_now in units
+                if len(set(wanted)) == 1 and wanted[0] in is_now and is_now != wanted]
+        assert not torn, torn[:5]
         changed = [sector for sector in range(SECTORS) if then[sector] != flushed[sector]]
         lost = [sector for sector in changed if found[sector] == flushed[sector]]
         print(f"note: seed {seed}: {len(changed)} sectors written after the flush, {len(lost)} of them lost")
