@@ -184,8 +184,12 @@ static bool is_its_device(const struct unlock_volume *volume, const char *device
 	_cleanup_(freep) char *real = NULL;
 	uint64_t device_bytes;
 
-	/* a disk's place is no more than that; the root's is its partition's own name */
-	if (!volume->is_root &&
+	/*
+	 * A disk's place is no more than that; the root's is its partition's own name. Not asked
+	 * where opening only reads: in a hundred thousand heads of encrypted data one has the look
+	 * of ext.
+	 */
+	if (!volume->is_root && header->conversion != HEADER_CONVERSION_NONE &&
 	    superblock_is_another(device, header->uuid, header->token->filesystem_uuid) == 1)
 		return false;
 	if (!header->token->device)
